@@ -1,0 +1,62 @@
+/* fanout.h - a fan-out worker: sends a mount's air to its listeners.
+ *
+ * One thread, one epoll, its own listener table; as many workers as one likes share an air ring.
+ * Waits for no listener: one whose socket is full is left until it has room.
+ */
+#ifndef TOWER_FANOUT_H
+#define TOWER_FANOUT_H
+
+#include "tower/air.h"
+#include "tower/clock.h"
+#include "tower/listener.h"
+
+struct tower_fanout;
+
+struct tower_fanout_config {
+    struct tower_clock *clock;
+    struct tower_air *air;
+    uint32_t max_listeners;    /* places in the table, 1 to 1048576 */
+    int64_t client_timeout_ns; /* without progress; then dropped */
+    uint64_t burst_frames;     /* how far back a listener is put who was overrun */
+    /* Listeners are spread over so many groups, and one group is served at each frame: 1 is the
+     * least delay, more are fewer sends. 0: as many as the number of listeners asks for. */
+    uint32_t phase_groups; /* 0 to 255 */
+};
+
+struct tower_fanout_stats {
+    uint64_t listeners;    /* now */
+    uint64_t capacity;     /* places in the table */
+    uint32_t phase_groups; /* now */
+    uint64_t listeners_peak;
+    uint64_t accepted; /* since the start */
+    uint64_t refused;  /* the table was full */
+    uint64_t ended[TOWER_LISTENER_END_COUNT];
+    uint64_t skips; /* moves nearer the present */
+    uint64_t sent_bytes;
+    uint64_t sends; /* send calls */
+};
+
+/* Registers itself as a waker of `air`: before the air's writer starts; freed after it has ended.
+ * Errors: -EINVAL, -ENOMEM, -EMFILE, -ENOSPC (too many workers on this air). */
+int tower_fanout_new(const struct tower_fanout_config *config, struct tower_fanout **ret_fanout);
+void tower_fanout_free(struct tower_fanout *fanout);
+
+/* Errors: -EALREADY (it was started before), -EAGAIN (no thread). */
+int tower_fanout_start(struct tower_fanout *fanout);
+
+/* Send every listener what is on air up to now, waiting at most `drain_ns` in all for those whose
+ * sockets are full, shut their connections down in order (up to 100 ms more for the clients to
+ * answer), close them, end the thread. Returns how many listeners were cut short, 0 if none was or
+ * if it does not run. A worker that was stopped cannot be started again. */
+int tower_fanout_stop(struct tower_fanout *fanout, int64_t drain_ns);
+
+/* Hand over a connected, non-blocking socket that has had its response header; it gets the stream
+ * from `cursor` on. On success the socket belongs to the worker. Any thread; a short lock.
+ * Errors: -ENOSPC (no place left), -ESHUTDOWN (not running): the socket stays the caller's. */
+int tower_fanout_add(struct tower_fanout *fanout, int fd, uint64_t cursor, uint8_t mount);
+
+/* Any thread, no lock. */
+void tower_fanout_get_stats(const struct tower_fanout *fanout,
+                            struct tower_fanout_stats *ret_stats);
+
+#endif

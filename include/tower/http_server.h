@@ -1,0 +1,49 @@
+/* http_server.h - the control loop: takes connections, answers requests, hands streams over.
+ *
+ * One thread and one epoll. A request for the stream gets its header here and then belongs to a
+ * fan-out worker; everything else is answered here from read-only views.
+ */
+#ifndef TOWER_HTTP_SERVER_H
+#define TOWER_HTTP_SERVER_H
+
+#include "tower/air.h"
+#include "tower/clock.h"
+#include "tower/fanout.h"
+#include "tower/status.h"
+
+#include <netinet/in.h>
+
+struct tower_http_server;
+
+struct tower_http_server_config {
+    struct tower_clock *clock;
+    const char *host; /* numeric IPv4 or IPv6 address, or a name */
+    uint16_t port;    /* 0: any free one */
+    struct tower_air *air;
+    struct tower_fanout *const *fanouts; /* borrowed, as the array is */
+    size_t n_fanouts;
+    uint64_t burst_frames;        /* a new listener starts this far back */
+    uint32_t client_buffer_bytes; /* SO_SNDBUF of a listener; 0: the kernel's choice */
+    uint32_t max_connections;     /* requests read or answered at once; 1 to 65536 */
+    int64_t request_timeout_ns;   /* for a whole request to come, and between two of them */
+    /* Fills in the state of the transmitter; called on this thread. */
+    void (*get_status)(void *user, struct tower_status *ret_status);
+    void *user;
+};
+
+/* Bind and listen; nobody is answered yet. Errors: -EADDRINUSE, -EADDRNOTAVAIL, -EACCES,
+ * -ENOENT (no such host), -EINVAL, -ENOMEM, -EMFILE. */
+int tower_http_server_new(const struct tower_http_server_config *config,
+                          struct tower_http_server **ret_server);
+void tower_http_server_free(struct tower_http_server *server);
+
+/* The port it listens on. */
+uint16_t tower_http_server_port(const struct tower_http_server *server);
+
+/* Errors: -EALREADY, -EAGAIN (no thread). */
+int tower_http_server_start(struct tower_http_server *server);
+
+/* Take no more connections, finish the answers under way (at most 200 ms), end the thread. */
+void tower_http_server_stop(struct tower_http_server *server);
+
+#endif

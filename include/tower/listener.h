@@ -1,0 +1,37 @@
+/* listener.h - the listener table: one HTTP connection on a mount, in under 128 bytes.
+ *
+ * The table lies in a region: plain data, so that listeners can outlive the process.
+ */
+#ifndef TOWER_LISTENER_H
+#define TOWER_LISTENER_H
+
+#include <stdint.h>
+
+/* Why a listener went. */
+enum tower_listener_end {
+    TOWER_LISTENER_CLOSED,   /* hung up */
+    TOWER_LISTENER_FAILED,   /* the connection broke */
+    TOWER_LISTENER_TIMEOUT,  /* took nothing for client_timeout */
+    TOWER_LISTENER_SHUTDOWN, /* the transmitter stopped */
+};
+#define TOWER_LISTENER_END_COUNT 4
+
+struct tower_listener {
+    uint64_t cursor;      /* next byte of the stream it gets */
+    uint64_t sent_bytes;  /* of stream */
+    int64_t connected_ns; /* on the clock */
+    int64_t progress_ns;  /* when it last took a byte */
+    int32_t fd;           /* -1: the place is free */
+    uint32_t next;        /* place in the table: of the next free one, or the next of its group */
+    uint32_t previous;    /* the one before in its group */
+    uint32_t generation;  /* of this place: tells a late event of the one before */
+    uint32_t skips;       /* times it was moved nearer the present */
+    uint8_t is_blocked;   /* its socket is full; EPOLLOUT is armed */
+    uint8_t phase;        /* group it is served with */
+    uint8_t mount;
+    uint8_t is_used;
+    uint8_t reads_left; /* reads of what the client still sends; 0: no longer looked at */
+};
+_Static_assert(sizeof(struct tower_listener) <= 128, "a listener is small");
+
+#endif

@@ -1,0 +1,73 @@
+/* pcm_socket.h - the PCM socket: producers' bytes in, whole frames to the router.
+ *
+ * A Unix stream socket, mode 0660. One producer is on air and the others wait, connected and
+ * unread; when it goes, the next is on air at once. It is read only while the router has room, so a
+ * producer that writes as fast as it can is slowed by its own socket and loses nothing.
+ */
+#ifndef TOWER_PCM_SOCKET_H
+#define TOWER_PCM_SOCKET_H
+
+#include "tower/clock.h"
+#include "tower/format.h"
+#include "tower/router.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define TOWER_PRODUCERS_MAX 32
+
+struct tower_pcm_socket_config {
+    struct tower_clock *clock;
+    const char *path;
+    uint32_t frame_samples;
+    struct tower_router *router;
+    /* A programme that begins, or has run dry, waits in its socket for as long as this many frames
+     * last before it is read, so that a live producer may be late by that (less what does not fill
+     * a frame) without being heard to be. 0 to 16, and less than the router's capacity. */
+    uint32_t cushion_frames;
+    /* A producer on air that sends nothing for this long makes way for one that waits with audio.
+     * 0: never. */
+    int64_t idle_ns;
+};
+
+/* A producer's connection, as it stands. */
+struct tower_producer_info {
+    uint64_t id; /* counted from 1 */
+    pid_t pid;   /* of the process that connected, 0 where not known */
+    bool is_on_air;
+    int64_t connected_ns;
+    int64_t last_data_ns; /* INT64_MIN: has sent nothing yet */
+    uint64_t bytes;       /* read so far */
+};
+
+struct tower_pcm_socket_stats {
+    uint64_t accepted;       /* connections since the start */
+    uint64_t refused;        /* closed at once: TOWER_PRODUCERS_MAX were connected */
+    uint64_t bytes;          /* read from producers */
+    uint64_t frames;         /* whole frames given to the router */
+    uint64_t partial_frames; /* incomplete ones dropped at a disconnect (R12) */
+    uint64_t partial_bytes;  /* in them */
+    size_t n_producers;
+    struct tower_producer_info producers[TOWER_PRODUCERS_MAX]; /* in the order they connected */
+};
+
+struct tower_pcm_socket;
+
+/* Make the socket and listen; nobody is read yet. A missing folder is made (one level, mode 0755).
+ * A socket file that nobody listens on any more is replaced. Errors: -EADDRINUSE (a live one is
+ * there), -ENOTSOCK (something else is there), -ENAMETOOLONG (over 107 bytes), -EACCES, -ENOENT,
+ * -EROFS (it cannot be made there), -EINVAL, -ENOMEM. */
+int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
+                         struct tower_pcm_socket **ret_socket);
+/* Closes every producer and removes the socket file, if it is still this one. Takes NULL. */
+void tower_pcm_socket_free(struct tower_pcm_socket *socket);
+
+/* Start, stop the ingest thread. Errors: -EALREADY, -EAGAIN (no thread). */
+int tower_pcm_socket_start(struct tower_pcm_socket *socket);
+void tower_pcm_socket_stop(struct tower_pcm_socket *socket);
+
+/* Any thread but the pump's; a short lock. */
+void tower_pcm_socket_get_stats(struct tower_pcm_socket *socket,
+                                struct tower_pcm_socket_stats *ret_stats);
+
+#endif

@@ -1,0 +1,41 @@
+/* producer.h - the producer's side of the PCM socket.
+ *
+ * A producer connects and writes interleaved s16le stereo at 48 kHz, in pieces of any size. The
+ * transmitter reads as fast as it has room, so a write waits when the producer is ahead.
+ */
+#ifndef TOWER_PRODUCER_H
+#define TOWER_PRODUCER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct tower_producer;
+
+/* Connect to the transmitter's socket at `path`; NULL stands for TOWER_SOCKET_PATH or the default
+ * path (tower_socket_path_default()). Does not wait. The socket is CLOEXEC and non-blocking.
+ * Errors: -ENOENT, -ECONNREFUSED (nobody listens there), -EAGAIN (somebody does, but has not
+ * accepted those before us), -EACCES, -ENAMETOOLONG, -EMFILE, -ENOMEM. */
+int tower_producer_connect(const char *path, struct tower_producer **ret_producer);
+
+/* Write `n_samples` samples a channel. Waits until the transmitter has taken them all into its
+ * socket. Errors: -EPIPE or -ECONNRESET (it went away; connect anew), -EINTR (a signal came while
+ * waiting; some may have been written: go on with the first sample that tower_producer_written()
+ * has not counted). Raises no SIGPIPE. */
+int tower_producer_write(struct tower_producer *producer, const int16_t *samples, size_t n_samples);
+
+/* Samples a channel written so far. */
+uint64_t tower_producer_written(const struct tower_producer *producer);
+
+/* The socket, for poll(); stays the producer's. */
+int tower_producer_fd(const struct tower_producer *producer);
+
+/* End: pads with silence to a whole frame of `frame_samples` (0: no padding; a frame that is not
+ * whole is dropped by the transmitter), closes. The padding waits for room as a write does; a
+ * signal, or a transmitter that went away, ends it. Takes NULL. */
+void tower_producer_close(struct tower_producer *producer, uint32_t frame_samples);
+
+/* Write the default socket path, $XDG_RUNTIME_DIR/tower/pcm.sock or /run/tower/pcm.sock, to
+ * `ret_path`. Errors: -ENAMETOOLONG (for `path_bytes`, or for a socket: 107 bytes). */
+int tower_socket_path_default(char *ret_path, size_t path_bytes);
+
+#endif

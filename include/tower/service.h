@@ -1,0 +1,30 @@
+/* service.h - TowerService: builds every part, starts and stops them in order, owns the state. */
+#ifndef TOWER_SERVICE_H
+#define TOWER_SERVICE_H
+
+#include "tower/config.h"
+#include "tower/status.h"
+
+struct tower_service;
+
+/* Build everything and start nothing: memory, encoders, sockets. Whatever can be wrong with the
+ * settings or the machine is found here. Errors: a negative errno with one line in `error`. */
+int tower_service_new(const struct tower_config *config, struct tower_clock *clock,
+                      struct tower_service **ret_service, char *error, size_t error_bytes);
+void tower_service_free(struct tower_service *service);
+
+/* Start, in this order: fan-out, encoders, pump, ingest, HTTP (A0). Errors: as above; what had been
+ * started is stopped again. */
+int tower_service_start(struct tower_service *service, char *error, size_t error_bytes);
+
+/* Stop in the reverse order: no new listeners, no new audio, the last frames encoded and sent.
+ * Returns 0 if that took no more than 2 s, else -ETIMEDOUT; either way it is stopped. */
+int tower_service_stop(struct tower_service *service);
+
+/* The port in use. */
+uint16_t tower_service_port(const struct tower_service *service);
+
+/* The state now; `user` is the service. Any thread but the pump's and the fan-out's. */
+void tower_service_get_status(void *user, struct tower_status *ret_status);
+
+#endif

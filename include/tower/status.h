@@ -1,0 +1,42 @@
+/* status.h - the state of the whole transmitter at one moment, as plain data.
+ *
+ * TowerService fills it in; /status and `tower status` show it.
+ */
+#ifndef TOWER_STATUS_H
+#define TOWER_STATUS_H
+
+#include "tower/encoder_manager.h"
+#include "tower/fallback.h"
+#include "tower/fanout.h"
+#include "tower/pcm_socket.h"
+#include "tower/pump.h"
+#include "tower/router.h"
+
+enum tower_service_state {
+    TOWER_SERVICE_STARTING, /* nothing has gone on air yet */
+    TOWER_SERVICE_ON_AIR,   /* a frame went on air within the last second */
+    TOWER_SERVICE_STALLED,  /* none did */
+    TOWER_SERVICE_STOPPING,
+};
+
+struct tower_status {
+    enum tower_service_state state;
+    int64_t now_ns;     /* on the clock */
+    int64_t started_ns; /* on the clock */
+    uint32_t frame_samples;
+    uint32_t bitrate_bps;
+    uint64_t air_frames; /* encoded frames on air since the start */
+    uint64_t air_bytes;
+    int64_t last_air_ns; /* when the last was; INT64_MIN: never */
+    struct tower_pump_stats pump;
+    struct tower_router_stats router;
+    struct tower_fallback_stats fallback;
+    struct tower_encoder_stats encoder;
+    struct tower_pcm_socket_stats producers;
+    struct tower_fanout_stats listeners; /* of all workers together */
+};
+
+/* "starting", "on air", "stalled", "stopping". */
+const char *tower_service_state_name(enum tower_service_state state);
+
+#endif

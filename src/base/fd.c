@@ -1,0 +1,42 @@
+/* fd.c - small things done to descriptors. */
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void tower_fd_close(int *fd) {
+    if (*fd < 0)
+        return;
+    int saved = errno;
+    (void)close(*fd);
+    errno = saved;
+    *fd = -1;
+}
+
+int tower_fd_set_nonblocking(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return 0;
+}
+
+int tower_eventfd_new(void) {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+void tower_eventfd_signal(int fd) {
+    uint64_t one = 1;
+    /* The only failure of a non-blocking eventfd is a full counter, and that wakes as well. */
+    ssize_t ignored = write(fd, &one, sizeof one);
+    (void)ignored;
+}
+
+void tower_eventfd_drain(int fd) {
+    uint64_t count;
+    ssize_t ignored = read(fd, &count, sizeof count);
+    (void)ignored;
+}

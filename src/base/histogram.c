@@ -1,0 +1,48 @@
+/* histogram.c - counts of durations in fixed buckets. */
+#include "tower/histogram.h"
+
+#define US INT64_C(1000)
+#define MS INT64_C(1000000)
+
+const int64_t tower_histogram_bounds_ns[TOWER_HISTOGRAM_BUCKETS] = {
+    50 * US, 100 * US, 250 * US, 500 * US, 1 * MS,   2 * MS,    5 * MS,
+    10 * MS, 24 * MS,  50 * MS,  100 * MS, 250 * MS, 1000 * MS, INT64_MAX,
+};
+
+void tower_histogram_add(struct tower_histogram *histogram, int64_t duration_ns) {
+    if (duration_ns < 0)
+        duration_ns = 0;
+    int bucket = 0;
+    while (duration_ns > tower_histogram_bounds_ns[bucket])
+        bucket++;
+    atomic_fetch_add_explicit(&histogram->counts[bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&histogram->sum_ns, (uint64_t)duration_ns, memory_order_relaxed);
+    if (duration_ns > atomic_load_explicit(&histogram->max_ns, memory_order_relaxed))
+        atomic_store_explicit(&histogram->max_ns, duration_ns, memory_order_relaxed);
+}
+
+void tower_histogram_snapshot(const struct tower_histogram *histogram,
+                              struct tower_histogram_snapshot *ret_snapshot) {
+    struct tower_histogram_snapshot snapshot = {0};
+    for (int i = 0; i < TOWER_HISTOGRAM_BUCKETS; i++) {
+        snapshot.counts[i] = atomic_load_explicit(&histogram->counts[i], memory_order_relaxed);
+        snapshot.total += snapshot.counts[i];
+    }
+    snapshot.sum_ns = atomic_load_explicit(&histogram->sum_ns, memory_order_relaxed);
+    snapshot.max_ns = atomic_load_explicit(&histogram->max_ns, memory_order_relaxed);
+    *ret_snapshot = snapshot;
+}
+
+int64_t tower_histogram_quantile_ns(const struct tower_histogram_snapshot *snapshot,
+                                    double fraction) {
+    double wanted = fraction * (double)snapshot->total;
+    uint64_t seen = 0;
+    for (int i = 0; i < TOWER_HISTOGRAM_BUCKETS; i++) {
+        seen += snapshot->counts[i];
+        if (seen > 0 && (double)seen >= wanted) {
+            int64_t bound = tower_histogram_bounds_ns[i];
+            return bound < snapshot->max_ns ? bound : snapshot->max_ns;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,56 @@
+/* thread.c - threads as this program makes them. */
+#include "thread.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+/* Deep enough for LAME and libsndfile, and a tenth of the default, so that a locked stack is small.
+ */
+#define STACK_BYTES (512 * 1024)
+
+int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), void *arg) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error)
+        return -error;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_t thread;
+    error = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    if (!error)
+        error = pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (!error) {
+        error = pthread_create(&thread, &attributes, run, arg);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    (void)pthread_attr_destroy(&attributes);
+    if (error)
+        return -error;
+    (void)pthread_setname_np(thread, name);
+    *ret_thread = thread;
+    return 0;
+}
+
+int tower_thread_make_realtime(int priority) {
+    (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    struct sched_param parameters = {.sched_priority = priority};
+    if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &parameters) < 0)
+        return -errno;
+    return 0;
+}
+
+int tower_mutex_init(pthread_mutex_t *mutex, int is_recursive) {
+    pthread_mutexattr_t attributes;
+    int error = pthread_mutexattr_init(&attributes);
+    if (error)
+        return -error;
+    error = pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    if (!error && is_recursive)
+        error = pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    if (!error)
+        error = pthread_mutex_init(mutex, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+    return -error;
+}

@@ -1,0 +1,315 @@
+/* cmd_feed.c - `tower feed`: source, converter, socket, one thread. */
+#include "cmd_feed.h"
+
+#include "feed_display.h"
+#include "feed_link.h"
+#include "feed_options.h"
+#include "program.h"
+#include "tower/converter.h"
+#include "tower/levels.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* Chunks of the mock and of stdin: one frame. */
+#define CHUNK_MS 24
+#define MS_PER_S 1000
+
+struct feed {
+    const struct tower_feed_options *options;
+    struct tower_clock *clock;
+    struct tower_source *source;
+    struct tower_converter *converter;
+    void *chunk;
+    struct tower_feed_link link;
+    struct tower_feed_display display;
+    struct tower_levels levels; /* since the line was last drawn */
+    double peak_dbfs;           /* as shown */
+    int64_t round_samples;      /* read since the source began, or began again */
+    int64_t dropped_samples;    /* of a live source, at 48 kHz */
+};
+
+/* ---- signals ---- */
+
+static volatile sig_atomic_t stop_signal;
+
+static void note_stop(int signal_number) {
+    stop_signal = signal_number;
+}
+
+static void note_tick(int signal_number) {
+    (void)signal_number;
+}
+
+/* Nothing is restarted after a signal: every wait ends with -EINTR, and whoever waited looks around
+ * and goes on. The tick does so five times a second, so that the line is drawn while stdin is mute,
+ * and so that a stop that arrives just before a wait is seen soon. It measures nothing: that is the
+ * clock's. */
+static void catch_signals(void) {
+    const struct sigaction stop = {.sa_handler = note_stop};
+    const struct sigaction tick = {.sa_handler = note_tick};
+    struct sigaction hangup;
+    (void)sigaction(SIGINT, &stop, NULL);
+    (void)sigaction(SIGTERM, &stop, NULL);
+    /* Under nohup it is ignored, and stays so. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        (void)sigaction(SIGHUP, &stop, NULL);
+    (void)sigaction(SIGALRM, &tick, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    const struct timeval period = {.tv_usec = TOWER_FEED_DRAW_NS / 1000};
+    const struct itimerval timer = {.it_interval = period, .it_value = period};
+    (void)setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+static void stop_ticks(void) {
+    const struct itimerval never = {0};
+    (void)setitimer(ITIMER_REAL, &never, NULL);
+}
+
+static bool is_stopped(void) {
+    return stop_signal != 0;
+}
+
+/* ---- looking around ---- */
+
+static void draw(struct feed *feed, int64_t now_ns) {
+    const struct tower_source_info *info = &feed->source->info;
+    uint16_t peak = feed->levels.peak[0];
+    if (feed->levels.peak[1] > peak)
+        peak = feed->levels.peak[1];
+    bool is_on_air = feed->link.state == TOWER_FEED_ON_AIR;
+    /* A file goes out in bursts: between them, what was seen last stands. */
+    if (feed->levels.n_samples > 0 || !is_on_air)
+        feed->peak_dbfs = tower_levels_dbfs(peak);
+    const struct tower_feed_view view = {
+        .position_ns = tower_samples_to_ns(feed->round_samples, info->rate_hz),
+        .length_ns = info->length_samples >= 0
+                         ? tower_samples_to_ns(info->length_samples, info->rate_hz)
+                         : -1,
+        .peak_dbfs = feed->peak_dbfs,
+        .state = tower_feed_link_state_name(feed->link.state),
+        .ahead_ns = is_on_air && !info->is_live ? tower_feed_link_ahead_ns(&feed->link) : -1,
+        .dropped_ns = tower_samples_to_ns(feed->dropped_samples, TOWER_RATE_HZ),
+    };
+    tower_feed_display_draw(&feed->display, now_ns, &view);
+    tower_levels_reset(&feed->levels);
+}
+
+static void look_around(struct feed *feed) {
+    tower_feed_link_step(&feed->link);
+    int64_t now_ns = tower_clock_now_ns(feed->clock);
+    if (tower_feed_display_is_due(&feed->display, now_ns))
+        draw(feed, now_ns);
+}
+
+/* ---- delivering ---- */
+
+/* Write all of it, however long that takes and however often the transmitter goes away. */
+static void deliver_all(struct feed *feed, const int16_t *samples, size_t n_samples) {
+    while (n_samples > 0 && !is_stopped()) {
+        look_around(feed);
+        if (!tower_feed_link_is_up(&feed->link)) {
+            tower_feed_link_wait(&feed->link);
+            continue;
+        }
+        size_t n = tower_feed_link_write(&feed->link, samples, n_samples);
+        samples += n * TOWER_CHANNELS;
+        n_samples -= n;
+    }
+}
+
+/* Write it now or not at all. What was begun is finished, not to leave half a sample behind. */
+static void deliver_now(struct feed *feed, const int16_t *samples, size_t n_samples) {
+    look_around(feed);
+    bool has_room = tower_feed_link_is_up(&feed->link) && tower_feed_link_has_room(&feed->link);
+    while (has_room && n_samples > 0 && tower_feed_link_is_up(&feed->link) && !is_stopped()) {
+        size_t n = tower_feed_link_write(&feed->link, samples, n_samples);
+        samples += n * TOWER_CHANNELS;
+        n_samples -= n;
+    }
+    feed->dropped_samples += (int64_t)n_samples;
+}
+
+static void deliver(struct feed *feed, const int16_t *samples, size_t n_samples) {
+    tower_levels_add(&feed->levels, samples, n_samples);
+    if (feed->source->info.is_live)
+        deliver_now(feed, samples, n_samples);
+    else
+        deliver_all(feed, samples, n_samples);
+}
+
+/* Fill the last frame of this connection: one that is not whole would not be heard. */
+static void pad_last_frame(struct feed *feed) {
+    static const int16_t silence[TOWER_FRAME_SAMPLES_MAX * TOWER_CHANNELS];
+    if (!tower_feed_link_is_up(&feed->link))
+        return;
+    uint64_t over = tower_producer_written(feed->link.producer) % feed->options->frame_samples;
+    size_t left = over > 0 ? feed->options->frame_samples - (size_t)over : 0;
+    while (left > 0 && tower_feed_link_is_up(&feed->link)) {
+        /* Somebody who has asked for the end does not wait for another producer's. */
+        if (is_stopped() && !tower_feed_link_has_room(&feed->link))
+            return;
+        left -= tower_feed_link_write(&feed->link, silence, left);
+        if (left > 0)
+            look_around(feed);
+    }
+}
+
+/* ---- the way of a chunk ---- */
+
+static int fail(struct feed *feed, const char *what, const char *why) {
+    tower_feed_display_say(&feed->display, "%s: %s: %s", feed->options->name, what, why);
+    return TOWER_EXIT_FAILED;
+}
+
+/* Convert and deliver; `chunk` NULL: what the converter still holds. Returns -1 to go on. */
+static int pass_on(struct feed *feed, const void *chunk, size_t n_samples) {
+    const int16_t *converted;
+    size_t n_converted;
+    int error =
+        tower_converter_process(feed->converter, chunk, n_samples, &converted, &n_converted);
+    if (error < 0)
+        return fail(feed, "converting it to 48 kHz stereo", strerror(-error));
+    deliver(feed, converted, n_converted);
+    return -1;
+}
+
+/* The source has ended. Returns -1 to go on. */
+static int end_round(struct feed *feed) {
+    if (feed->options->kind == TOWER_FEED_FILE && feed->round_samples == 0)
+        return fail(feed, "there is no audio in it", "name a file that has some");
+    if (feed->options->is_looped) {
+        int error = tower_source_rewind(feed->source);
+        if (error < 0)
+            return fail(feed, "cannot begin again",
+                        error == -ENOTSUP ? "it comes only once; leave out --loop"
+                                          : strerror(-error));
+        feed->round_samples = 0;
+        return -1;
+    }
+    int exit_code = pass_on(feed, NULL, 0);
+    if (exit_code < 0 && !is_stopped())
+        exit_code = TOWER_EXIT_OK;
+    return exit_code;
+}
+
+static int fail_reading(struct feed *feed, int error) {
+    const char *why = *feed->source->error ? feed->source->error : strerror(-error);
+    char where[64];
+    (void)snprintf(where, sizeof where, "reading failed after %.1f s, what came before was sent",
+                   (double)feed->round_samples / feed->source->info.rate_hz);
+    (void)pass_on(feed, NULL, 0);
+    return fail(feed, where, why);
+}
+
+/* Returns the exit code, or -1 if a signal ended it. */
+static int run(struct feed *feed) {
+    size_t sample_bytes = feed->source->info.channels * sizeof(int16_t);
+    int exit_code = -1;
+    while (exit_code < 0 && !is_stopped()) {
+        size_t bytes;
+        int got = tower_source_read(feed->source, feed->chunk, &bytes);
+        if (got > 0) {
+            feed->round_samples += (int64_t)(bytes / sample_bytes);
+            exit_code = pass_on(feed, feed->chunk, bytes / sample_bytes);
+        } else if (got == 0) {
+            exit_code = end_round(feed);
+        } else if (got == -EINTR) {
+            look_around(feed);
+        } else if (!is_stopped()) {
+            /* Ctrl-C on a terminal ends an ffmpeg child as well, which is no failure. */
+            exit_code = fail_reading(feed, got);
+        }
+    }
+    pad_last_frame(feed);
+    return exit_code;
+}
+
+/* ---- opening ---- */
+
+static int open_source(struct feed *feed) {
+    const struct tower_feed_options *options = feed->options;
+    size_t chunk_samples = options->rate_hz * CHUNK_MS / MS_PER_S;
+    char why[512] = "";
+    int error = 0;
+    switch (options->kind) {
+    case TOWER_FEED_MOCK:
+        error = tower_source_open_mock(feed->clock,
+                                       &(struct tower_mock_config){
+                                           .content = options->content,
+                                           .rate_hz = options->rate_hz,
+                                           .channels = options->channels,
+                                           .chunk_samples = chunk_samples,
+                                       },
+                                       &feed->source);
+        break;
+    case TOWER_FEED_FILE:
+        error = tower_source_open_file(feed->clock,
+                                       &(struct tower_file_config){
+                                           .path = options->path,
+                                           .is_paced = options->is_paced,
+                                       },
+                                       &feed->source, why, sizeof why);
+        break;
+    case TOWER_FEED_STDIN:
+        error = tower_source_open_raw(
+            &(struct tower_raw_config){
+                .fd = STDIN_FILENO,
+                .rate_hz = options->rate_hz,
+                .channels = options->channels,
+                .chunk_samples = chunk_samples,
+            },
+            &feed->source);
+        break;
+    }
+    if (error < 0)
+        tower_feed_display_say(&feed->display, "%s: %s", options->name,
+                               *why ? why : strerror(-error));
+    return error;
+}
+
+static int open_feed(struct feed *feed) {
+    int error = open_source(feed);
+    if (error < 0)
+        return error;
+    const struct tower_source_info *info = &feed->source->info;
+    error = tower_converter_new(info->rate_hz, info->channels, &feed->converter);
+    if (error == 0 && !(feed->chunk = malloc(tower_source_chunk_bytes(feed->source))))
+        error = -ENOMEM;
+    if (error < 0)
+        (void)fail(feed, "cannot convert it to 48 kHz stereo", strerror(-error));
+    return error;
+}
+
+int tower_cmd_feed(int argc, char **argv) {
+    struct tower_feed_options options;
+    int exit_code = tower_feed_options_read(&options, argc, argv);
+    if (exit_code >= 0)
+        return exit_code;
+    struct feed feed = {.options = &options, .clock = tower_clock_real()};
+    tower_feed_display_init(&feed.display, options.name);
+    tower_feed_link_init(&feed.link, feed.clock, options.socket_path, &feed.display);
+    tower_levels_reset(&feed.levels);
+    exit_code = TOWER_EXIT_FAILED;
+    if (open_feed(&feed) == 0) {
+        catch_signals();
+        exit_code = run(&feed);
+        if (feed.display.is_terminal)
+            draw(&feed, tower_clock_now_ns(feed.clock));
+        stop_ticks();
+    }
+    bool is_cut_short = options.kind == TOWER_FEED_FILE && !options.is_looped;
+    if (exit_code < 0)
+        exit_code = is_cut_short ? TOWER_EXIT_FAILED : TOWER_EXIT_OK;
+    tower_feed_link_done(&feed.link);
+    tower_feed_display_done(&feed.display);
+    tower_converter_free(feed.converter);
+    tower_source_close(feed.source);
+    free(feed.chunk);
+    return exit_code;
+}

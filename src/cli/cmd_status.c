@@ -1,0 +1,362 @@
+/* cmd_status.c - `tower status`: asks a transmitter for /status and says it in words. */
+#include "cmd_status.h"
+
+#include "http_client.h"
+#include "program.h"
+#include "tower/clock.h"
+#include "tower/format.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_URL "http://127.0.0.1:8005"
+#define STATUS_PATH "/status"
+#define TIMEOUT_NS (INT64_C(5) * TOWER_NS_PER_S)
+/* Some 6 KiB with every place for producers taken. */
+#define ANSWER_BYTES_MAX ((size_t)1 << 20)
+#define REAL_DIGITS 9
+#define LABEL_WIDTH 12
+
+struct options {
+    const char *url;
+    bool is_json;
+    bool is_help;
+};
+
+static void print_help(void) {
+    printf("Usage: tower status [URL] [--json]\n"
+           "\n"
+           "Prints the state of a running transmitter. URL is " DEFAULT_URL " where none is\n"
+           "given; " STATUS_PATH " is added to it.\n"
+           "\n"
+           "  --json   print the whole state as JSON, as the transmitter gives it\n"
+           "  --help   this\n"
+           "\n"
+           "Exit code: 0 on air; 1 not on air, or no answer; 2 bad usage.\n");
+}
+
+static int parse_options(int argc, char **argv, struct options *ret_options) {
+    static const struct option known[] = {
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    struct options options = {.url = DEFAULT_URL};
+    int letter;
+    /* 0, and not 1: begin anew although main() may have used getopt already. */
+    optind = 0;
+    opterr = 0;
+    while ((letter = getopt_long(argc, argv, "h", known, NULL)) != -1) {
+        if (letter == 'j') {
+            options.is_json = true;
+        } else if (letter == 'h') {
+            options.is_help = true;
+        } else {
+            (void)fprintf(stderr,
+                          "tower status: %s: there is no such option; see `tower status --help`\n",
+                          argv[optind - 1]);
+            return -EINVAL;
+        }
+    }
+    if (argc - optind > 1) {
+        (void)fprintf(stderr,
+                      "tower status: %s: one address is enough; see `tower status --help`\n",
+                      argv[optind + 1]);
+        return -EINVAL;
+    }
+    if (optind < argc)
+        options.url = argv[optind];
+    *ret_options = options;
+    return 0;
+}
+
+/* Make the address of a transmitter that of its status. */
+static int add_status_path(struct tower_http_url *url) {
+    size_t length = strlen(url->path);
+    const size_t more = strlen(STATUS_PATH);
+    if (length >= more && strcmp(url->path + length - more, STATUS_PATH) == 0)
+        return 0;
+    while (length > 0 && url->path[length - 1] == '/')
+        length--;
+    if (length + more >= sizeof url->path)
+        return -ENAMETOOLONG;
+    memcpy(url->path + length, STATUS_PATH, more + 1);
+    return 0;
+}
+
+/* ---- The state in words ---- */
+
+/* Follows `outer` (NULL: the top) and `key`; NULL where there is no such thing. */
+static json_t *look_up(const json_t *json, const char *outer, const char *key) {
+    return json_object_get(outer ? json_object_get(json, outer) : json, key);
+}
+
+/* A text is shown on a terminal, so nothing in it may steer one. */
+static void print_text(const char *text) {
+    for (; *text; text++)
+        (void)putchar(*text >= ' ' && *text <= '~' ? *text : '?');
+}
+
+/* The value as it is; "-" where it is missing. */
+static void print_value(const json_t *value) {
+    if (json_is_integer(value))
+        (void)printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        (void)printf("%.1f", json_real_value(value));
+    else if (json_is_string(value))
+        print_text(json_string_value(value));
+    else if (json_is_boolean(value))
+        (void)printf("%s", json_is_true(value) ? "yes" : "no");
+    else
+        (void)printf("-");
+}
+
+/* "3d 4h", "12m 5s", "1.2s". */
+static void print_duration(const json_t *value) {
+    double seconds = json_number_value(value);
+    if (!json_is_number(value) || !(seconds >= 0) || seconds > 1e12) {
+        (void)printf("-");
+        return;
+    }
+    long long whole = (long long)seconds;
+    if (whole >= 86400)
+        (void)printf("%lldd %lldh", whole / 86400, whole % 86400 / 3600);
+    else if (whole >= 3600)
+        (void)printf("%lldh %lldm", whole / 3600, whole % 3600 / 60);
+    else if (whole >= 60)
+        (void)printf("%lldm %llds", whole / 60, whole % 60);
+    else
+        (void)printf("%.1fs", seconds);
+}
+
+static void print_label(const char *label) {
+    (void)printf("%-*s ", LABEL_WIDTH, label);
+}
+
+/* `label`, then the value of each `keys` of `outer` with its own name behind it: "12 due, 0 late".
+ */
+static void print_counts(const json_t *json, const char *label, const char *outer,
+                         const char *const *keys, size_t n_keys) {
+    print_label(label);
+    for (size_t i = 0; i < n_keys; i++) {
+        (void)printf("%s", i > 0 ? ", " : "");
+        print_value(look_up(json, outer, keys[i]));
+        (void)printf(" ");
+        for (const char *c = keys[i]; *c; c++)
+            (void)putchar(*c == '_' ? ' ' : *c);
+    }
+    (void)printf("\n");
+}
+#define PRINT_COUNTS(json, label, outer, ...)                                                      \
+    print_counts(json, label, outer, (const char *const[]){__VA_ARGS__},                           \
+                 sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *))
+
+static void print_state(const json_t *json) {
+    print_label("state");
+    print_value(look_up(json, NULL, "state"));
+    (void)printf(", up for ");
+    print_duration(look_up(json, NULL, "uptime_seconds"));
+    (void)printf(", version ");
+    print_value(look_up(json, NULL, "version"));
+    (void)printf("\n");
+    print_label("origin");
+    print_value(look_up(json, NULL, "origin"));
+    (void)printf(", for ");
+    print_duration(look_up(json, NULL, "origin_seconds"));
+    (void)printf("\n");
+}
+
+static void print_air(const json_t *json) {
+    const json_t *bitrate = look_up(json, NULL, "bitrate_bps");
+    print_label("air");
+    print_value(look_up(json, "air", "frames"));
+    (void)printf(" frames, ");
+    print_value(look_up(json, "air", "bytes"));
+    (void)printf(" bytes, ");
+    if (json_is_number(bitrate))
+        (void)printf("%.0f kbit/s, ", json_number_value(bitrate) / 1000);
+    (void)printf("the last frame ");
+    print_duration(look_up(json, "air", "seconds_since_frame"));
+    (void)printf(" ago\n");
+}
+
+static void print_frames_by_origin(const json_t *json) {
+    json_t *frames = look_up(json, NULL, "frames_by_origin");
+    const char *origin = NULL;
+    const json_t *value = NULL;
+    bool is_first = true;
+    print_label("frames");
+    json_object_foreach(frames, origin, value) {
+        (void)printf("%s", is_first ? "" : ", ");
+        print_value(value);
+        (void)printf(" ");
+        print_text(origin);
+        is_first = false;
+    }
+    (void)printf("%s\n", is_first ? "-" : "");
+}
+
+static void print_encoder(const json_t *json) {
+    const json_t *delay = look_up(json, "encoder", "delay_seconds");
+    print_label("encoder");
+    print_value(look_up(json, "encoder", "kind"));
+    (void)printf(" ");
+    print_value(look_up(json, "encoder", "state"));
+    (void)printf(", ");
+    print_value(look_up(json, "encoder", "restarts"));
+    (void)printf(" restarts, ");
+    print_value(look_up(json, "encoder", "frames_spare"));
+    (void)printf(" frames by the spare, ");
+    print_value(look_up(json, "encoder", "frames_repair"));
+    (void)printf(" repaired");
+    if (json_is_number(delay))
+        (void)printf(", delay %.0f ms", json_number_value(delay) * 1000);
+    (void)printf("\n");
+}
+
+static void print_producers(const json_t *json) {
+    PRINT_COUNTS(json, "producers", "producers", "connected", "accepted", "refused",
+                 "partial_frames");
+    size_t index;
+    const json_t *producer = NULL;
+    json_array_foreach(look_up(json, "producers", "list"), index, producer) {
+        print_label("");
+        (void)printf("%s: number ",
+                     json_is_true(json_object_get(producer, "on_air")) ? "on air" : "waiting");
+        print_value(json_object_get(producer, "id"));
+        (void)printf(", process ");
+        print_value(json_object_get(producer, "pid"));
+        (void)printf(", for ");
+        print_duration(json_object_get(producer, "connected_seconds"));
+        (void)printf(", ");
+        print_value(json_object_get(producer, "bytes"));
+        (void)printf(" bytes\n");
+    }
+}
+
+static void print_router(const json_t *json) {
+    print_label("router");
+    print_value(look_up(json, "router", "count"));
+    (void)printf(" of ");
+    print_value(look_up(json, "router", "capacity"));
+    (void)printf(" frames queued, ");
+    print_value(look_up(json, "router", "overflow_count"));
+    (void)printf(" dropped\n");
+}
+
+static void print_words(const json_t *json) {
+    print_state(json);
+    print_air(json);
+    PRINT_COUNTS(json, "ticks", "ticks", "due", "emitted", "late", "skipped", "resyncs");
+    print_frames_by_origin(json);
+    print_encoder(json);
+    print_producers(json);
+    print_router(json);
+    PRINT_COUNTS(json, "listeners", "listeners", "current", "peak", "accepted", "refused", "skips");
+}
+
+/* ---- Asking ---- */
+
+/* Read the whole body. Errors: as for reading, -EMSGSIZE, -ENOMEM. */
+static int read_body(struct tower_http_client *client, char **ret_text, size_t *ret_bytes) {
+    struct tower_clock *clock = tower_clock_real();
+    int64_t deadline_ns = tower_clock_now_ns(clock) + TIMEOUT_NS;
+    char *text = malloc(ANSWER_BYTES_MAX);
+    if (!text)
+        return -ENOMEM;
+    size_t have_bytes = 0;
+    int64_t n;
+    do {
+        if (have_bytes == ANSWER_BYTES_MAX) {
+            n = -EMSGSIZE;
+            break;
+        }
+        n = tower_http_client_read(client, text + have_bytes, ANSWER_BYTES_MAX - have_bytes,
+                                   deadline_ns - tower_clock_now_ns(clock));
+        if (n > 0)
+            have_bytes += (size_t)n;
+    } while (n > 0);
+    if (n < 0) {
+        free(text);
+        return (int)n;
+    }
+    *ret_text = text;
+    *ret_bytes = have_bytes;
+    return 0;
+}
+
+/* Ask and parse; what goes wrong is said here. NULL then. */
+static json_t *fetch(const struct options *options, const struct tower_http_url *url) {
+    struct tower_http_client *client = NULL;
+    char reason[512];
+    char *text = NULL;
+    size_t bytes = 0;
+    json_t *json = NULL;
+    if (tower_http_get(url, TIMEOUT_NS, &client, reason, sizeof reason) < 0) {
+        (void)fprintf(stderr, "tower status: %s\n", reason);
+        return NULL;
+    }
+    if (tower_http_client_status(client) != 200) {
+        (void)fprintf(stderr,
+                      "tower status: %s: asked for %s, the server answered %u %s; is it a "
+                      "transmitter?\n",
+                      options->url, url->path, tower_http_client_status(client),
+                      tower_http_client_status_words(client));
+        goto done;
+    }
+    int error = read_body(client, &text, &bytes);
+    if (error < 0) {
+        (void)fprintf(stderr, "tower status: %s: reading the answer: %s\n", options->url,
+                      strerror(-error));
+        goto done;
+    }
+    json_error_t json_error;
+    json = json_loadb(text, bytes, 0, &json_error);
+    if (!json_is_object(json)) {
+        (void)fprintf(stderr,
+                      "tower status: %s: the answer is no status: %s; is it a transmitter?\n",
+                      options->url, json ? "it is JSON, but no object" : json_error.text);
+        json_decref(json);
+        json = NULL;
+    }
+
+done:
+    free(text);
+    tower_http_client_free(client);
+    return json;
+}
+
+int tower_cmd_status(int argc, char **argv) {
+    struct options options;
+    struct tower_http_url url;
+    char reason[512];
+    if (parse_options(argc, argv, &options) < 0)
+        return TOWER_EXIT_USAGE;
+    if (options.is_help) {
+        print_help();
+        return TOWER_EXIT_OK;
+    }
+    if (tower_http_url_parse(options.url, &url, reason, sizeof reason) < 0) {
+        (void)fprintf(stderr, "tower status: %s; see `tower status --help`\n", reason);
+        return TOWER_EXIT_USAGE;
+    }
+    if (add_status_path(&url) < 0) {
+        (void)fprintf(stderr, "tower status: the address is too long\n");
+        return TOWER_EXIT_USAGE;
+    }
+    json_t *json = fetch(&options, &url);
+    if (!json)
+        return TOWER_EXIT_FAILED;
+    if (options.is_json) {
+        (void)json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(REAL_DIGITS));
+        (void)putchar('\n');
+    } else {
+        print_words(json);
+    }
+    const char *state = json_string_value(json_object_get(json, "state"));
+    bool is_on_air = state && strcmp(state, "on air") == 0;
+    json_decref(json);
+    return is_on_air ? TOWER_EXIT_OK : TOWER_EXIT_FAILED;
+}

@@ -1,0 +1,220 @@
+/* feed_options.c - the command line of `tower feed`. */
+#include "feed_options.h"
+
+#include "bounds.h"
+#include "program.h"
+#include "tower/producer.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "Usage: tower feed SOURCE [OPTION]...\n\n"
+    "Puts a source on air: converts it to 48 kHz stereo and writes it to the transmitter's "
+    "socket.\n"
+    "Where the transmitter is not there, or goes away, it is tried again until it is back.\n\n"
+    "SOURCE is one of:\n"
+    "  FILE, file:FILE   an audio file: what libsndfile reads, and ffmpeg for the rest; sent as\n"
+    "                    fast as the transmitter takes it, waits where there is none\n"
+    "  -                 raw s16le PCM on stdin; waits where there is no transmitter\n"
+    "  mock, mock:silence, mock:noise, mock:tone\n"
+    "                    a test signal in real time; what can't be delivered is dropped\n\n"
+    "Options:\n"
+    "  --socket PATH      the transmitter's socket (TOWER_SOCKET_PATH, else\n"
+    "                     $XDG_RUNTIME_DIR/tower/pcm.sock or /run/tower/pcm.sock)\n"
+    "  --loop             begin again at the end of the file, without a gap, until stopped\n"
+    "  --paced            send a file in real time\n"
+    "  --rate HZ          of stdin and the mock: 1000 to 384000 (48000)\n"
+    "  --channels N       of stdin and the mock: 1 to 8 (2)\n"
+    "  --frame-samples N  the transmitter's frame, which the end is padded to: 1 to 1152 (1152)\n"
+    "  --help             print this\n\n"
+    "Exit code: 0 when the source has ended and all of it was written; 1 if it failed; 2 for bad\n"
+    "usage. SIGINT, SIGTERM and SIGHUP end it in order: with 0 where that is the way to end it\n"
+    "(stdin, mock, --loop), with 1 where a file was cut short.\n";
+
+enum {
+    OPTION_SOCKET = 256,
+    OPTION_LOOP,
+    OPTION_PACED,
+    OPTION_RATE,
+    OPTION_CHANNELS,
+    OPTION_FRAME_SAMPLES,
+    OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+    {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"loop", no_argument, NULL, OPTION_LOOP},
+    {"paced", no_argument, NULL, OPTION_PACED},
+    {"rate", required_argument, NULL, OPTION_RATE},
+    {"channels", required_argument, NULL, OPTION_CHANNELS},
+    {"frame-samples", required_argument, NULL, OPTION_FRAME_SAMPLES},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+static int __attribute__((format(printf, 1, 2))) refuse(const char *format, ...) {
+    va_list arguments;
+    (void)fputs("tower feed: ", stderr);
+    va_start(arguments, format);
+    (void)vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    (void)fputs("; see tower feed --help\n", stderr);
+    return TOWER_EXIT_USAGE;
+}
+
+/* A whole number from `min` to `max`, and nothing else; 0 if it is none. */
+static uint32_t parse_number(const char *text, unsigned long min, unsigned long max) {
+    char *end;
+    if (*text < '0' || *text > '9')
+        return 0;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (errno != 0 || *end != '\0' || value < min || value > max)
+        return 0;
+    return (uint32_t)value;
+}
+
+static int read_number(const char *flag, const char *text, unsigned long min, unsigned long max,
+                       uint32_t *ret_value) {
+    uint32_t value = parse_number(text, min, max);
+    if (value == 0)
+        return refuse("--%s %s: expected a whole number from %lu to %lu", flag, text, min, max);
+    *ret_value = value;
+    return -1;
+}
+
+static int set_socket_path(struct tower_feed_options *options, const char *flag) {
+    const char *variable = getenv("TOWER_SOCKET_PATH");
+    const char *from = flag ? "--socket " : "TOWER_SOCKET_PATH=";
+    const char *path = flag ? flag : variable;
+    if (flag && *flag == '\0')
+        return refuse("--socket: expected a path");
+    if (!path || *path == '\0') {
+        if (tower_socket_path_default(options->socket_path, sizeof options->socket_path) == 0)
+            return -1;
+        return refuse("XDG_RUNTIME_DIR is too long for a socket's path; name one with --socket");
+    }
+    if (strlen(path) >= sizeof options->socket_path)
+        return refuse("%s%s: a socket's path has at most %zu bytes", from, path,
+                      sizeof options->socket_path - 1);
+    memcpy(options->socket_path, path, strlen(path) + 1);
+    return -1;
+}
+
+static int set_source(struct tower_feed_options *options, const char *word) {
+    static const struct {
+        const char *word;
+        enum tower_mock_content content;
+    } mocks[] = {
+        {"mock", TOWER_MOCK_SILENCE},
+        {"mock:silence", TOWER_MOCK_SILENCE},
+        {"mock:noise", TOWER_MOCK_NOISE},
+        {"mock:tone", TOWER_MOCK_TONE},
+    };
+    options->name = word;
+    if (strcmp(word, "-") == 0) {
+        options->kind = TOWER_FEED_STDIN;
+        options->name = "stdin";
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof mocks / sizeof *mocks; i++) {
+        if (strcmp(word, mocks[i].word) == 0) {
+            options->kind = TOWER_FEED_MOCK;
+            options->content = mocks[i].content;
+            return -1;
+        }
+    }
+    if (strncmp(word, "mock:", 5) == 0)
+        return refuse("%s: expected mock:silence, mock:noise or mock:tone (a file of that name is "
+                      "file:%s)",
+                      word, word);
+    options->kind = TOWER_FEED_FILE;
+    options->path = strncmp(word, "file:", 5) == 0 ? word + 5 : word;
+    options->name = options->path;
+    return *options->path == '\0' ? refuse("'%s': expected the path of a file", word) : -1;
+}
+
+/* What does not go together. */
+static int check(const struct tower_feed_options *options, bool has_format) {
+    if (options->kind == TOWER_FEED_FILE && has_format)
+        return refuse("--rate and --channels are for stdin and the mock: a file says its own");
+    if (options->kind == TOWER_FEED_STDIN && options->is_looped)
+        return refuse("--loop is for files: stdin comes only once");
+    if (options->kind == TOWER_FEED_STDIN && options->is_paced)
+        return refuse("--paced is for files: stdin is sent as it comes");
+    if (options->kind == TOWER_FEED_STDIN && isatty(STDIN_FILENO))
+        return refuse("stdin is a terminal: pipe raw s16le PCM into it");
+    return -1;
+}
+
+int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, char **argv) {
+    struct tower_feed_options options = {
+        .rate_hz = TOWER_RATE_HZ,
+        .channels = TOWER_CHANNELS,
+        .frame_samples = TOWER_FRAME_SAMPLES,
+    };
+    const char *socket_path = NULL;
+    bool has_format = false;
+    int exit_code = -1;
+    int option;
+    opterr = 0;
+    optind = 0; /* begin anew, whatever was read before */
+    while (exit_code < 0 && (option = getopt_long(argc, argv, ":h", long_options, NULL)) != -1) {
+        switch (option) {
+        case OPTION_SOCKET:
+            socket_path = optarg;
+            break;
+        case OPTION_LOOP:
+            options.is_looped = true;
+            break;
+        case OPTION_PACED:
+            options.is_paced = true;
+            break;
+        case OPTION_RATE:
+            has_format = true;
+            exit_code = read_number("rate", optarg, TOWER_SOURCE_RATE_MIN_HZ,
+                                    TOWER_SOURCE_RATE_MAX_HZ, &options.rate_hz);
+            break;
+        case OPTION_CHANNELS:
+            has_format = true;
+            exit_code =
+                read_number("channels", optarg, 1, TOWER_SOURCE_CHANNELS_MAX, &options.channels);
+            break;
+        case OPTION_FRAME_SAMPLES:
+            exit_code = read_number("frame-samples", optarg, 1, TOWER_FRAME_SAMPLES_MAX,
+                                    &options.frame_samples);
+            break;
+        case OPTION_HELP:
+        case 'h':
+            (void)fputs(usage, stdout);
+            return TOWER_EXIT_OK;
+        case ':':
+            return refuse("%s: expected a value behind it", argv[optind - 1]);
+        default:
+            /* Behind an unknown letter there may be others in the same word. */
+            if (optopt > 0 && optopt < OPTION_SOCKET)
+                return refuse("-%c: no such option", optopt);
+            return refuse("%s: no such option, or one that takes no value", argv[optind - 1]);
+        }
+    }
+    if (exit_code >= 0)
+        return exit_code;
+    if (optind >= argc)
+        return refuse("expected a source: a file, - for stdin, or mock");
+    if (optind + 1 < argc)
+        return refuse("'%s': one source only; %s is the first", argv[optind + 1], argv[optind]);
+    exit_code = set_source(&options, argv[optind]);
+    if (exit_code < 0)
+        exit_code = check(&options, has_format);
+    if (exit_code < 0)
+        exit_code = set_socket_path(&options, socket_path);
+    if (exit_code < 0)
+        *ret_options = options;
+    return exit_code;
+}

@@ -1,0 +1,30 @@
+/* feed_options.h - the command line of `tower feed`. */
+#ifndef TOWER_CLI_FEED_OPTIONS_H
+#define TOWER_CLI_FEED_OPTIONS_H
+
+#include "tower/source.h"
+
+#include <stdbool.h>
+#include <sys/un.h>
+
+enum tower_feed_kind { TOWER_FEED_MOCK, TOWER_FEED_FILE, TOWER_FEED_STDIN };
+
+struct tower_feed_options {
+    enum tower_feed_kind kind;
+    enum tower_mock_content content; /* of the mock */
+    const char *path;                /* of the file */
+    const char *name;                /* of the source, for messages */
+    char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    bool is_looped;
+    bool is_paced;
+    uint32_t rate_hz;  /* of the mock and of stdin */
+    unsigned channels; /* of the mock and of stdin */
+    uint32_t frame_samples;
+};
+
+/* Read the command line; `ret_options` points into it. Returns -1 to go on, else the exit code: 0
+ * if --help was printed to stdout, 2 if one line on stderr said what is wrong. Uses getopt: one
+ * thread at a time. */
+int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, char **argv);
+
+#endif

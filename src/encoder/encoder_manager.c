@@ -1,0 +1,456 @@
+/* encoder_manager.c - EncoderManager: one MP3 frame out for every PCM frame in, whatever dies.
+ *
+ * The encoder thread cuts PCM into numbered blocks of 1152 samples. LAME encodes every block. With
+ * ffmpeg as the encoder each of LAME's frames waits in a delay line, and ffmpeg's frame for the
+ * same block takes its place if it comes in time. Both are the same codec with the same delay and
+ * no memory between frames, so either may follow the other.
+ */
+#include "tower/encoder_manager.h"
+
+#include "delay_line.h"
+#include "fd.h"
+#include "ffmpeg_supervisor.h"
+#include "lame_encoder.h"
+#include "thread.h"
+#include "tower/frame_ring.h"
+#include "tower/log.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_SAMPLES TOWER_FRAME_SAMPLES
+/* What the encoder thread may fall behind before PCM is dropped: 1.5 s. */
+#define QUEUE_SAMPLES (64 * BLOCK_SAMPLES)
+/* ffmpeg answers up to two blocks late by design; the rest is for a machine that is busy. */
+#define FFMPEG_DELAY_SLOTS 8
+/* An encoder's first frames were made without knowing what came before. */
+#define JOIN_SKIP_FRAMES 3
+/* ffmpeg goes on air when so many of its frames in a row were LAME's bit for bit: then the change
+ * cannot be heard ... */
+#define JOIN_AGREEING_FRAMES 2
+/* ... or, where its libmp3lame is another build and never agrees, after a second. */
+#define JOIN_ANYWAY_FRAMES 42
+
+static const int64_t default_backoff_ns[] = {1 * TOWER_NS_PER_S, 2 * TOWER_NS_PER_S,
+                                             4 * TOWER_NS_PER_S, 8 * TOWER_NS_PER_S,
+                                             10 * TOWER_NS_PER_S};
+
+struct tower_encoder_manager {
+    /* Constant after new. */
+    struct tower_encoder_config config;
+    size_t pcm_frame_bytes;
+    size_t mp3_frame_bytes;
+    int64_t delay_ns;
+    int wake_fd;
+    struct tower_frame_ring *queue;
+    uint8_t silence[TOWER_MP3_FRAME_BYTES_MAX];
+
+    /* Owned by whoever starts and stops. */
+    pthread_t thread;
+    bool has_thread;
+
+    /* Owned by the encoder thread. */
+    struct tower_lame_encoder *lame;        /* NULL: failed, to be made anew */
+    struct tower_ffmpeg_supervisor *ffmpeg; /* NULL: LAME is the encoder */
+    struct tower_delay_line line;
+    int16_t block[BLOCK_SAMPLES * TOWER_CHANNELS];
+    size_t block_samples;  /* of `block` */
+    uint64_t next_block;   /* its number */
+    uint64_t owed_samples; /* dropped, and not made up for yet */
+    bool is_lame_failed;
+    bool is_joined;             /* ffmpeg's frames go on air */
+    bool has_left;              /* ffmpeg was on air, or failed, before */
+    uint64_t agreeing_frames;   /* of ffmpeg's, in a row */
+    uint64_t apart_since_frame; /* of ffmpeg's */
+    enum tower_delay_maker last_maker;
+    int16_t popped[BLOCK_SAMPLES * TOWER_CHANNELS];
+
+    /* Atomic, written by start() and stop(), read by anyone. */
+    _Atomic bool is_running;
+    _Atomic bool is_stopping;
+    /* Atomic, written by the pump, read by anyone; owed_frames is taken back by the encoder. */
+    _Atomic uint64_t frames_in;
+    _Atomic uint64_t owed_frames;
+    /* Atomic, written by the encoder thread, read by anyone. */
+    _Atomic uint64_t frames_out;
+    _Atomic uint64_t frames_by_maker[3];
+    _Atomic uint64_t restarts;
+    _Atomic uint64_t exits;
+    _Atomic uint64_t stalls;
+    _Atomic uint64_t garbage;
+    _Atomic int32_t child_pid;
+    _Atomic int state;
+};
+
+static bool is_config_valid(const struct tower_encoder_config *config) {
+    if (!config->clock || !config->output || config->frame_samples == 0 ||
+        config->frame_samples > TOWER_FRAME_SAMPLES_MAX ||
+        tower_lame_frame_bytes(config->bitrate_bps) == 0 ||
+        config->backoff_count > TOWER_ENCODER_BACKOFF_MAX)
+        return false;
+    return config->kind == TOWER_ENCODER_LAME || config->kind == TOWER_ENCODER_FFMPEG;
+}
+
+static void set(_Atomic uint64_t *counter, uint64_t value) {
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* ffmpeg's frame for a block: on air in LAME's place if it comes in time and joins on cleanly. */
+static void take_ffmpeg_frame(void *user, uint64_t block, uint64_t n, const uint8_t *frame) {
+    struct tower_encoder_manager *manager = user;
+    if (n == 0) {
+        manager->is_joined = false;
+        manager->agreeing_frames = 0;
+        manager->apart_since_frame = 0;
+    }
+    struct tower_delay_entry *entry = tower_delay_line_find(&manager->line, block);
+    if (!entry) {
+        manager->is_joined = false;
+        manager->agreeing_frames = 0;
+        manager->apart_since_frame = n;
+        return;
+    }
+    bool is_same = memcmp(entry->frame, frame, manager->mp3_frame_bytes) == 0;
+    manager->agreeing_frames = is_same ? manager->agreeing_frames + 1 : 0;
+    if (n >= JOIN_SKIP_FRAMES && (manager->agreeing_frames >= JOIN_AGREEING_FRAMES ||
+                                  n - manager->apart_since_frame >= JOIN_ANYWAY_FRAMES))
+        manager->is_joined = true;
+    if (!manager->is_joined)
+        return;
+    memcpy(entry->frame, frame, manager->mp3_frame_bytes);
+    entry->maker = TOWER_DELAY_PRIMARY;
+}
+
+static int make_ffmpeg(struct tower_encoder_manager *manager) {
+    const struct tower_encoder_config *config = &manager->config;
+    bool has_backoff = config->backoff_count > 0;
+    struct tower_ffmpeg_config ffmpeg = {
+        .clock = config->clock,
+        .program = config->ffmpeg,
+        .bitrate_bps = config->bitrate_bps,
+        .backoff_ns = has_backoff ? config->backoff_ns : default_backoff_ns,
+        .backoff_count = has_backoff ? config->backoff_count
+                                     : sizeof default_backoff_ns / sizeof default_backoff_ns[0],
+        .max_restarts = config->max_restarts,
+        .on_frame = take_ffmpeg_frame,
+        .user = manager,
+    };
+    return tower_ffmpeg_supervisor_new(&ffmpeg, &manager->ffmpeg);
+}
+
+int tower_encoder_manager_new(const struct tower_encoder_config *config,
+                              struct tower_encoder_manager **ret_manager) {
+    if (!is_config_valid(config))
+        return -EINVAL;
+    struct tower_encoder_manager *manager = calloc(1, sizeof *manager);
+    if (!manager)
+        return -ENOMEM;
+    manager->config = *config;
+    manager->pcm_frame_bytes = tower_frame_bytes(config->frame_samples);
+    manager->mp3_frame_bytes = tower_lame_frame_bytes(config->bitrate_bps);
+    manager->wake_fd = tower_eventfd_new();
+    int error = manager->wake_fd < 0 ? manager->wake_fd : 0;
+    if (error == 0)
+        error = tower_lame_encoder_new(config->bitrate_bps, &manager->lame);
+    if (error == 0)
+        error =
+            tower_frame_ring_new(QUEUE_SAMPLES / config->frame_samples, manager->pcm_frame_bytes,
+                                 TOWER_FRAME_RING_DROP_NEWEST, &manager->queue);
+    bool is_ffmpeg = config->kind == TOWER_ENCODER_FFMPEG;
+    if (error == 0 && is_ffmpeg)
+        error = make_ffmpeg(manager);
+    if (error < 0) {
+        tower_encoder_manager_free(manager);
+        return error;
+    }
+    size_t slots = is_ffmpeg ? FFMPEG_DELAY_SLOTS : 0;
+    memcpy(manager->silence, tower_lame_encoder_silence(manager->lame), manager->mp3_frame_bytes);
+    tower_delay_line_init(&manager->line, manager->mp3_frame_bytes, slots, manager->silence,
+                          TOWER_DELAY_SPARE);
+    manager->last_maker = TOWER_DELAY_SPARE;
+    manager->delay_ns = tower_samples_to_ns(
+        (int64_t)(tower_lame_encoder_delay_samples(manager->lame) + slots * BLOCK_SAMPLES),
+        TOWER_RATE_HZ);
+    *ret_manager = manager;
+    return 0;
+}
+
+void tower_encoder_manager_free(struct tower_encoder_manager *manager) {
+    if (!manager)
+        return;
+    tower_encoder_manager_stop(manager);
+    tower_ffmpeg_supervisor_free(manager->ffmpeg);
+    tower_frame_ring_free(manager->queue);
+    tower_lame_encoder_free(manager->lame);
+    tower_fd_close(&manager->wake_fd);
+    free(manager);
+}
+
+static enum tower_encoder_state ffmpeg_state(const struct tower_encoder_manager *manager,
+                                             const struct tower_ffmpeg_stats *stats) {
+    if (manager->is_joined && manager->last_maker == TOWER_DELAY_PRIMARY)
+        return TOWER_ENCODER_ON_AIR;
+    if (stats->is_degraded)
+        return TOWER_ENCODER_DEGRADED;
+    return manager->has_left ? TOWER_ENCODER_RECOVERING : TOWER_ENCODER_STARTING;
+}
+
+static void publish_ffmpeg(struct tower_encoder_manager *manager) {
+    struct tower_ffmpeg_stats stats;
+    tower_ffmpeg_supervisor_get_stats(manager->ffmpeg, &stats);
+    if (stats.state != TOWER_FFMPEG_RUNNING)
+        manager->is_joined = false;
+    enum tower_encoder_state state = ffmpeg_state(manager, &stats);
+    manager->has_left |= state == TOWER_ENCODER_ON_AIR || stats.failures_in_row > 0;
+    set(&manager->restarts, stats.starts > 0 ? stats.starts - 1 : 0);
+    set(&manager->exits, stats.exits);
+    set(&manager->stalls, stats.closes + stats.mutes + stats.refusals);
+    set(&manager->garbage, stats.garbage);
+    atomic_store_explicit(&manager->child_pid, (int32_t)stats.pid, memory_order_relaxed);
+    atomic_store_explicit(&manager->state, (int)ffmpeg_state(manager, &stats),
+                          memory_order_relaxed);
+}
+
+static void publish_lame(struct tower_encoder_manager *manager) {
+    enum tower_encoder_state state = TOWER_ENCODER_STARTING;
+    if (manager->is_lame_failed)
+        state = TOWER_ENCODER_RECOVERING;
+    else if (atomic_load_explicit(&manager->frames_by_maker[TOWER_DELAY_PRIMARY],
+                                  memory_order_relaxed) > 0)
+        state = TOWER_ENCODER_ON_AIR;
+    atomic_store_explicit(&manager->state, (int)state, memory_order_relaxed);
+}
+
+static void publish(struct tower_encoder_manager *manager) {
+    if (manager->ffmpeg)
+        publish_ffmpeg(manager);
+    else
+        publish_lame(manager);
+}
+
+/* For each frame put into the line one goes on air. */
+static void emit(struct tower_encoder_manager *manager) {
+    const struct tower_delay_entry *entry = tower_delay_line_oldest(&manager->line);
+    manager->last_maker = entry->maker;
+    manager->config.output(manager->config.output_user, entry->frame, manager->mp3_frame_bytes);
+    count(&manager->frames_by_maker[entry->maker]);
+    publish(manager);
+    /* Last, so that who sees the count also sees what it counts. */
+    atomic_fetch_add_explicit(&manager->frames_out, 1, memory_order_release);
+}
+
+/* Encode `block` by LAME. Returns who made what is in `ret_frame`. */
+static enum tower_delay_maker encode_block(struct tower_encoder_manager *manager,
+                                           uint8_t *ret_frame) {
+    bool had_failed = manager->is_lame_failed;
+    int error =
+        manager->lame ? 0 : tower_lame_encoder_new(manager->config.bitrate_bps, &manager->lame);
+    if (error == 0)
+        error = tower_lame_encoder_encode(manager->lame, manager->block, ret_frame);
+    manager->is_lame_failed = error < 0;
+    if (error == 0)
+        return manager->ffmpeg ? TOWER_DELAY_SPARE : TOWER_DELAY_PRIMARY;
+    if (!had_failed)
+        tower_log(TOWER_LOG_ERROR, "encoder",
+                  "LAME failed on a frame (%s); silence goes out for it and LAME is made anew",
+                  strerror(-error));
+    tower_lame_encoder_free(manager->lame);
+    manager->lame = NULL;
+    memcpy(ret_frame, manager->silence, manager->mp3_frame_bytes);
+    return TOWER_DELAY_REPAIR;
+}
+
+static void finish_block(struct tower_encoder_manager *manager) {
+    uint8_t frame[TOWER_MP3_FRAME_BYTES_MAX];
+    enum tower_delay_maker maker = encode_block(manager, frame);
+    struct tower_delay_entry *entry = tower_delay_line_put(&manager->line, maker, frame);
+    entry->has_block = true;
+    entry->block = manager->next_block++;
+    manager->block_samples = 0;
+    if (manager->ffmpeg) {
+        tower_ffmpeg_supervisor_feed(manager->ffmpeg, entry->block, manager->block);
+        /* What ffmpeg has ready for the frame about to go out must be taken first. */
+        tower_ffmpeg_supervisor_step(manager->ffmpeg);
+    }
+    emit(manager);
+}
+
+/* `pcm` NULL: silence. */
+static void take_pcm(struct tower_encoder_manager *manager, const int16_t *pcm, size_t n_samples) {
+    while (n_samples > 0) {
+        size_t room = BLOCK_SAMPLES - manager->block_samples;
+        size_t n = n_samples < room ? n_samples : room;
+        int16_t *to = manager->block + manager->block_samples * TOWER_CHANNELS;
+        if (pcm) {
+            memcpy(to, pcm, n * TOWER_SAMPLE_BYTES);
+            pcm += n * TOWER_CHANNELS;
+        } else {
+            memset(to, 0, n * TOWER_SAMPLE_BYTES);
+        }
+        manager->block_samples += n;
+        n_samples -= n;
+        if (manager->block_samples == BLOCK_SAMPLES)
+            finish_block(manager);
+    }
+}
+
+/* Make up for what write_pcm() had to drop: whole frames by prepared silence, which costs nothing
+ * when time is short, and what completes a block begun by silent samples. */
+static void settle(struct tower_encoder_manager *manager) {
+    uint64_t frames = atomic_exchange_explicit(&manager->owed_frames, 0, memory_order_acq_rel);
+    manager->owed_samples += frames * manager->config.frame_samples;
+    while (manager->owed_samples >= BLOCK_SAMPLES) {
+        manager->owed_samples -= BLOCK_SAMPLES;
+        (void)tower_delay_line_put(&manager->line, TOWER_DELAY_REPAIR, manager->silence);
+        emit(manager);
+    }
+    if (manager->owed_samples > 0 &&
+        manager->block_samples + manager->owed_samples >= BLOCK_SAMPLES) {
+        size_t n = BLOCK_SAMPLES - manager->block_samples;
+        manager->owed_samples -= n;
+        take_pcm(manager, NULL, n);
+    }
+}
+
+static void take_queue(struct tower_encoder_manager *manager) {
+    unsigned flags = 0;
+    while (tower_frame_ring_pop(manager->queue, manager->popped, NULL, &flags) > 0) {
+        /* The frames dropped lie just before this one. */
+        if (flags & TOWER_FRAME_DISCONTINUITY)
+            settle(manager);
+        take_pcm(manager, manager->popped, manager->config.frame_samples);
+        /* A frame may have completed a block only together with what is owed. */
+        if (manager->owed_samples > 0)
+            settle(manager);
+    }
+    settle(manager);
+}
+
+static void wait_for_work(struct tower_encoder_manager *manager) {
+    struct pollfd fds[1 + TOWER_FFMPEG_POLLFDS] = {{.fd = manager->wake_fd, .events = POLLIN}};
+    nfds_t n = 1;
+    int64_t deadline_ns = INT64_MAX;
+    if (manager->ffmpeg) {
+        n += tower_ffmpeg_supervisor_pollfds(manager->ffmpeg, fds + 1);
+        deadline_ns = tower_ffmpeg_supervisor_deadline_ns(manager->ffmpeg);
+    }
+    (void)poll(fds, n, tower_clock_poll_timeout_ms(manager->config.clock, deadline_ns));
+    tower_eventfd_drain(manager->wake_fd);
+}
+
+static void *run(void *arg) {
+    struct tower_encoder_manager *manager = arg;
+    if (manager->config.is_realtime && tower_thread_make_realtime(TOWER_PRIORITY_ENCODER) < 0)
+        tower_log(TOWER_LOG_WARNING, "encoder",
+                  "no real-time priority for the encoder thread (needs CAP_SYS_NICE or an rtprio "
+                  "limit); it goes on without");
+    if (manager->ffmpeg)
+        tower_ffmpeg_supervisor_start(manager->ffmpeg);
+    bool is_last;
+    do {
+        /* Looked at first: what was written before stop() is then still encoded. */
+        is_last = atomic_load_explicit(&manager->is_stopping, memory_order_acquire);
+        if (manager->ffmpeg && !is_last)
+            tower_ffmpeg_supervisor_step(manager->ffmpeg);
+        take_queue(manager);
+        publish(manager);
+        if (!is_last)
+            wait_for_work(manager);
+    } while (!is_last);
+    if (manager->ffmpeg) {
+        tower_ffmpeg_supervisor_stop(manager->ffmpeg);
+        publish(manager);
+    }
+    return NULL;
+}
+
+int tower_encoder_manager_start(struct tower_encoder_manager *manager) {
+    if (manager->has_thread)
+        return -EALREADY;
+    atomic_store(&manager->is_stopping, false);
+    int error = tower_thread_start(&manager->thread, "encoder", run, manager);
+    if (error < 0)
+        return error;
+    manager->has_thread = true;
+    atomic_store(&manager->is_running, true);
+    return 0;
+}
+
+void tower_encoder_manager_stop(struct tower_encoder_manager *manager) {
+    if (!manager->has_thread)
+        return;
+    atomic_store(&manager->is_running, false);
+    atomic_store(&manager->is_stopping, true);
+    tower_eventfd_signal(manager->wake_fd);
+    (void)pthread_join(manager->thread, NULL);
+    manager->has_thread = false;
+}
+
+int tower_encoder_manager_write_pcm(struct tower_encoder_manager *manager, const int16_t *frame,
+                                    size_t frame_bytes) {
+    if (!frame || frame_bytes != manager->pcm_frame_bytes)
+        return -EINVAL;
+    if (!atomic_load_explicit(&manager->is_running, memory_order_acquire))
+        return -ESHUTDOWN;
+    count(&manager->frames_in);
+    if (tower_frame_ring_push(manager->queue, frame, frame_bytes, 0) == 0)
+        atomic_fetch_add_explicit(&manager->owed_frames, 1, memory_order_release);
+    tower_eventfd_signal(manager->wake_fd);
+    return 0;
+}
+
+static uint64_t get(const _Atomic uint64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void tower_encoder_manager_get_stats(const struct tower_encoder_manager *manager,
+                                     struct tower_encoder_stats *ret_stats) {
+    uint64_t frames_out = atomic_load_explicit(&manager->frames_out, memory_order_acquire);
+    *ret_stats = (struct tower_encoder_stats){
+        .kind = manager->config.kind,
+        .state =
+            (enum tower_encoder_state)atomic_load_explicit(&manager->state, memory_order_relaxed),
+        .frames_in = get(&manager->frames_in),
+        .frames_out = frames_out,
+        .frames_primary = get(&manager->frames_by_maker[TOWER_DELAY_PRIMARY]),
+        .frames_spare = get(&manager->frames_by_maker[TOWER_DELAY_SPARE]),
+        .frames_repair = get(&manager->frames_by_maker[TOWER_DELAY_REPAIR]),
+        .restarts = get(&manager->restarts),
+        .exits = get(&manager->exits),
+        .stalls = get(&manager->stalls),
+        .garbage = get(&manager->garbage),
+        .child_pid = atomic_load_explicit(&manager->child_pid, memory_order_relaxed),
+        .queue_frames = tower_frame_ring_count(manager->queue),
+        .delay_ns = manager->delay_ns,
+    };
+}
+
+const char *tower_encoder_kind_name(enum tower_encoder_kind kind) {
+    switch (kind) {
+    case TOWER_ENCODER_LAME:
+        return "lame";
+    case TOWER_ENCODER_FFMPEG:
+        return "ffmpeg";
+    }
+    return "unknown";
+}
+
+const char *tower_encoder_state_name(enum tower_encoder_state state) {
+    switch (state) {
+    case TOWER_ENCODER_STARTING:
+        return "starting";
+    case TOWER_ENCODER_ON_AIR:
+        return "on air";
+    case TOWER_ENCODER_RECOVERING:
+        return "recovering";
+    case TOWER_ENCODER_DEGRADED:
+        return "degraded";
+    }
+    return "unknown";
+}

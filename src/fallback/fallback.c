@@ -1,0 +1,100 @@
+/* fallback.c - FallbackGenerator: grace, then file, tone or silence. */
+#include "tower/fallback.h"
+
+#include "file_reader.h"
+#include "tone.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tower_fallback {
+    /* Constant. */
+    uint32_t frame_samples;
+    size_t frame_bytes;
+    uint64_t grace_frames;
+    struct tower_file_reader *file; /* NULL: no file is set */
+    bool has_tone;
+
+    /* Owned by the pump. */
+    struct tower_tone tone;
+    uint64_t next_tick;     /* the tick that would carry the outage on */
+    uint64_t outage_frames; /* frames given in this outage */
+
+    /* Atomic: written by the pump, read by anyone. */
+    _Atomic uint64_t outages;
+};
+
+int tower_fallback_new(const struct tower_fallback_config *config,
+                       struct tower_fallback **ret_fallback) {
+    if (!config->clock || config->frame_samples == 0 ||
+        config->frame_samples > TOWER_FRAME_SAMPLES_MAX || config->grace_ns < 0)
+        return -EINVAL;
+    struct tower_fallback *fallback = calloc(1, sizeof *fallback);
+    if (!fallback)
+        return -ENOMEM;
+    fallback->frame_samples = config->frame_samples;
+    fallback->frame_bytes = tower_frame_bytes(config->frame_samples);
+    int64_t frame_ns = tower_samples_to_ns(config->frame_samples, TOWER_RATE_HZ);
+    fallback->grace_frames =
+        (uint64_t)(config->grace_ns / frame_ns + (config->grace_ns % frame_ns != 0));
+    fallback->next_tick = UINT64_MAX;
+    int error = 0;
+    if (config->tone_hz != 0) {
+        error = tower_tone_init(&fallback->tone, config->tone_hz, config->tone_dbfs);
+        fallback->has_tone = true;
+    }
+    if (error == 0 && config->file_path && *config->file_path)
+        error = tower_file_reader_new(config->clock, config->file_path, config->ffmpeg,
+                                      config->frame_samples, &fallback->file);
+    if (error < 0) {
+        free(fallback);
+        return error;
+    }
+    *ret_fallback = fallback;
+    return 0;
+}
+
+void tower_fallback_free(struct tower_fallback *fallback) {
+    if (!fallback)
+        return;
+    tower_file_reader_free(fallback->file);
+    free(fallback);
+}
+
+enum tower_origin tower_fallback_get_frame(struct tower_fallback *fallback, uint64_t tick,
+                                           int16_t *ret_frame) {
+    if (tick != fallback->next_tick) {
+        fallback->outage_frames = 0;
+        atomic_fetch_add_explicit(&fallback->outages, 1, memory_order_relaxed);
+    }
+    fallback->next_tick = tick + 1;
+    if (fallback->outage_frames < fallback->grace_frames) {
+        fallback->outage_frames++;
+        memset(ret_frame, 0, fallback->frame_bytes);
+        return TOWER_ORIGIN_GRACE;
+    }
+    if (fallback->file && tower_file_reader_pop_frame(fallback->file, ret_frame))
+        return TOWER_ORIGIN_FILE;
+    if (fallback->has_tone) {
+        tower_tone_fill(&fallback->tone, ret_frame, fallback->frame_samples);
+        return TOWER_ORIGIN_TONE;
+    }
+    memset(ret_frame, 0, fallback->frame_bytes);
+    return TOWER_ORIGIN_SILENCE;
+}
+
+void tower_fallback_get_stats(const struct tower_fallback *fallback,
+                              struct tower_fallback_stats *ret_stats) {
+    struct tower_file_reader_stats file = {0};
+    if (fallback->file)
+        tower_file_reader_get_stats(fallback->file, &file);
+    *ret_stats = (struct tower_fallback_stats){
+        .outages = atomic_load_explicit(&fallback->outages, memory_order_relaxed),
+        .file_opens = file.opens,
+        .file_loops = file.loops,
+        .file_errors = file.errors,
+        .is_file_ready = file.is_ready,
+    };
+}

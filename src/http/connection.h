@@ -1,0 +1,83 @@
+/* connection.h - one client's connection: what it sends becomes requests, what we answer bytes. */
+#ifndef TOWER_HTTP_CONNECTION_H
+#define TOWER_HTTP_CONNECTION_H
+
+#include "response.h"
+
+#include <http_parser.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Bounds on what a client may send; beyond them it is refused with 431, 414 and 413. */
+#define TOWER_HTTP_HEADER_BYTES_MAX 8192
+#define TOWER_HTTP_TARGET_BYTES_MAX 2048
+#define TOWER_HTTP_BODY_BYTES_MAX 8192
+
+/* A request, once tower_connection_next_request() has said that there is one. */
+struct tower_request {
+    int refusal; /* 0: well-formed; else the status that says why not, such as 400 */
+    const char *reason;
+    unsigned method; /* enum http_method; not known where refusal is 400 or 501 */
+    unsigned minor_version;
+    bool keeps_alive; /* the client would send another one */
+    char target[TOWER_HTTP_TARGET_BYTES_MAX + 1];
+    size_t target_bytes;
+};
+
+enum tower_connection_state {
+    TOWER_CONNECTION_READING,   /* a request is awaited, or part of it is there */
+    TOWER_CONNECTION_ANSWERING, /* nothing is read until the answer has gone out */
+    TOWER_CONNECTION_LINGERING, /* answered and shut; reads on until the client closes too */
+};
+
+/* Owned by the control thread. */
+struct tower_connection {
+    int fd; /* -1: the place is free */
+    uint32_t generation;
+    uint32_t next_free;
+    uint32_t watched; /* events that epoll looks for */
+    enum tower_connection_state state;
+    int64_t deadline_ns; /* of what the state is about */
+    uint64_t n_requests; /* answered so far */
+    size_t discarded_bytes;
+
+    http_parser parser;
+    struct tower_request request;
+    bool has_headers;    /* the header of this request is whole */
+    bool is_complete;    /* and its body */
+    size_t header_bytes; /* of this request, so far */
+    size_t body_bytes;
+    size_t input_start, input_end; /* what is in `input` and not yet parsed */
+    char input[TOWER_HTTP_HEADER_BYTES_MAX];
+
+    struct tower_response response;
+};
+
+/* Begin with a connected, non-blocking socket, which the connection owns from now on. */
+void tower_connection_open(struct tower_connection *connection, int fd);
+/* Close the socket, if it is still ours, and let go of the response. */
+void tower_connection_close(struct tower_connection *connection);
+/* Give the socket away: returns it, and closes the connection without it. */
+int tower_connection_release(struct tower_connection *connection);
+
+/* Has the client begun a request that is not whole yet? */
+bool tower_connection_is_mid_request(const struct tower_connection *connection);
+
+/* Look for a request in what was read. Returns 1 with connection->request filled in, be it
+ * well-formed or refused (then nothing more can be read from here); 0 if more must be read. */
+int tower_connection_next_request(struct tower_connection *connection);
+/* Forget the request, after its answer; what the client sent behind it is kept. */
+void tower_connection_reset_request(struct tower_connection *connection);
+
+/* Read once. Returns the bytes, 0 at the end of input. Errors: -EAGAIN, or what broke. */
+ssize_t tower_connection_read(struct tower_connection *connection);
+/* Read and forget. As above. */
+ssize_t tower_connection_discard(struct tower_connection *connection);
+
+/* Send what is left of the response. Returns 1 when all is sent, 0 if the socket is full. Errors:
+ * what broke. */
+int tower_connection_write(struct tower_connection *connection);
+
+#endif

@@ -1,0 +1,55 @@
+/* response.h - an answer: its header and body as bytes to send. */
+#ifndef TOWER_HTTP_RESPONSE_H
+#define TOWER_HTTP_RESPONSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define TOWER_RESPONSE_HEAD_BYTES 1024
+
+enum tower_response_next {
+    TOWER_RESPONSE_KEEP_ALIVE, /* the next request may come */
+    TOWER_RESPONSE_CLOSE,
+    TOWER_RESPONSE_STREAM, /* the socket goes to a fan-out worker */
+};
+
+struct tower_response {
+    enum tower_response_next next;
+    char head[TOWER_RESPONSE_HEAD_BYTES];
+    size_t head_bytes;
+    char *body; /* on the heap; NULL: none */
+    size_t body_bytes;
+    size_t sent_bytes; /* of head and body together */
+};
+
+/* What kind of answer to make. */
+struct tower_response_options {
+    unsigned minor_version; /* of the client's HTTP/1.x */
+    bool is_head;           /* asked with HEAD: the header alone */
+    bool keeps_alive;
+    bool allows_any_origin; /* a page from anywhere may read it */
+    const char *extra;      /* further header lines, each with CRLF; NULL: none */
+};
+
+/* Make an answer with `body` of `body_bytes`, from malloc; it belongs to the response, also on
+ * failure. Errors: -ENOMEM (body is NULL), -ENOSPC (the header does not fit). */
+int tower_response_make(struct tower_response *response, int status, const char *content_type,
+                        char *body, size_t body_bytes,
+                        const struct tower_response_options *options);
+
+/* The same with a line or more of plain text, made as by printf. */
+int tower_response_make_text(struct tower_response *response, int status,
+                             const struct tower_response_options *options, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The header of a stream without an end; after it the socket is handed over, or closed for HEAD. */
+int tower_response_make_stream(struct tower_response *response,
+                               const struct tower_response_options *options);
+
+/* Free the body. Takes one that is all zeros. */
+void tower_response_done(struct tower_response *response);
+
+/* "Not Found" for 404; "Unknown" for a status that this program does not send. */
+const char *tower_response_phrase(int status);
+
+#endif

@@ -1,0 +1,176 @@
+/* status_json.c - the state of the transmitter as JSON. */
+#include "status_json.h"
+
+#include "tower/levels.h"
+#include "tower/version.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_int_t whole(uint64_t value) {
+    return value > INT64_MAX ? INT64_MAX : (json_int_t)value;
+}
+
+static double seconds(int64_t ns) {
+    return (double)ns / (double)TOWER_NS_PER_S;
+}
+
+/* Seconds since `then_ns`; null where that never was. */
+static json_t *age(int64_t now_ns, int64_t then_ns) {
+    return then_ns == INT64_MIN ? json_null() : json_real(seconds(now_ns - then_ns));
+}
+
+static json_t *ticks_json(const struct tower_pump_stats *pump) {
+    const struct tower_histogram_snapshot *lateness = &pump->lateness;
+    double p50_us = (double)tower_histogram_quantile_ns(lateness, 0.5) / 1e3;
+    double p99_us = (double)tower_histogram_quantile_ns(lateness, 0.99) / 1e3;
+    double p999_us = (double)tower_histogram_quantile_ns(lateness, 0.999) / 1e3;
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:f, s:f, s:f, s:f}}", "due",
+                     whole(pump->ticks_due), "emitted", whole(pump->ticks_emitted), "late",
+                     whole(pump->ticks_late), "skipped", whole(pump->ticks_skipped), "resyncs",
+                     whole(pump->resyncs), "write_errors", whole(pump->write_errors), "seams",
+                     whole(pump->seams), "lateness_us", "p50", p50_us, "p99", p99_us, "p999",
+                     p999_us, "max", (double)lateness->max_ns / 1e3);
+}
+
+static json_t *frames_by_origin_json(const struct tower_status *status) {
+    json_t *frames = json_object();
+    for (unsigned i = 0; frames && i < TOWER_ORIGIN_COUNT; i++) {
+        uint64_t n = status->pump.frames_by_origin[i];
+        /* The pump cannot know of these: they are made behind it. */
+        if (i == TOWER_ORIGIN_REPAIR)
+            n += status->encoder.frames_repair;
+        if (json_object_set_new(frames, tower_origin_name((enum tower_origin)i),
+                                json_integer(whole(n))) < 0) {
+            json_decref(frames);
+            return NULL;
+        }
+    }
+    return frames;
+}
+
+static json_t *levels_json(const struct tower_pump_stats *pump) {
+    return json_pack("{s:[f, f], s:[f, f]}", "peak_dbfs", tower_levels_dbfs(pump->peak[0]),
+                     tower_levels_dbfs(pump->peak[1]), "rms_dbfs", tower_levels_dbfs(pump->rms[0]),
+                     tower_levels_dbfs(pump->rms[1]));
+}
+
+static json_t *encoder_json(const struct tower_encoder_stats *encoder) {
+    return json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "kind",
+        tower_encoder_kind_name(encoder->kind), "state", tower_encoder_state_name(encoder->state),
+        "frames_in", whole(encoder->frames_in), "frames_out", whole(encoder->frames_out),
+        "frames_primary", whole(encoder->frames_primary), "frames_spare",
+        whole(encoder->frames_spare), "frames_repair", whole(encoder->frames_repair), "restarts",
+        whole(encoder->restarts), "exits", whole(encoder->exits), "stalls", whole(encoder->stalls),
+        "garbage", whole(encoder->garbage), "child_pid", (json_int_t)encoder->child_pid,
+        "queue_frames", whole(encoder->queue_frames), "delay_seconds", seconds(encoder->delay_ns));
+}
+
+static json_t *producer_json(const struct tower_producer_info *producer, int64_t now_ns) {
+    return json_pack("{s:I, s:I, s:b, s:f, s:o, s:I}", "id", whole(producer->id), "pid",
+                     (json_int_t)producer->pid, "on_air", (int)producer->is_on_air,
+                     "connected_seconds", seconds(now_ns - producer->connected_ns),
+                     "seconds_since_data", age(now_ns, producer->last_data_ns), "bytes",
+                     whole(producer->bytes));
+}
+
+static json_t *producers_json(const struct tower_pcm_socket_stats *producers, int64_t now_ns) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        if (json_array_append_new(list, producer_json(&producers->producers[i], now_ns)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "connected",
+                     whole(producers->n_producers), "accepted", whole(producers->accepted),
+                     "refused", whole(producers->refused), "bytes", whole(producers->bytes),
+                     "frames", whole(producers->frames), "partial_frames",
+                     whole(producers->partial_frames), "partial_bytes",
+                     whole(producers->partial_bytes), "list", list);
+}
+
+/* Of the queue's places, how many are taken: 0 to 1. */
+static double fill_ratio(const struct tower_router_stats *router) {
+    return router->capacity > 0 ? (double)router->count / (double)router->capacity : 0.0;
+}
+
+static json_t *router_json(const struct tower_router_stats *router) {
+    return json_pack("{s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I}", "count", whole(router->count),
+                     "capacity", whole(router->capacity), "ratio", fill_ratio(router),
+                     "overflow_count", whole(router->overflow_count), "partial_count",
+                     whole(router->partial_count), "pushed_count", whole(router->pushed_count),
+                     "popped_count", whole(router->popped_count), "underflow_count",
+                     whole(router->underflow_count));
+}
+
+static json_t *fallback_json(const struct tower_fallback_stats *fallback) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:b}", "outages", whole(fallback->outages), "file_opens",
+                     whole(fallback->file_opens), "file_loops", whole(fallback->file_loops),
+                     "file_errors", whole(fallback->file_errors), "file_ready",
+                     (int)fallback->is_file_ready);
+}
+
+static json_t *listeners_json(const struct tower_fanout_stats *listeners) {
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I}", "current",
+        whole(listeners->listeners), "cadence_frames", whole(listeners->phase_groups), "peak",
+        whole(listeners->listeners_peak), "capacity", whole(listeners->capacity), "accepted",
+        whole(listeners->accepted), "refused", whole(listeners->refused), "ended", "closed",
+        whole(listeners->ended[TOWER_LISTENER_CLOSED]), "failed",
+        whole(listeners->ended[TOWER_LISTENER_FAILED]), "timeout",
+        whole(listeners->ended[TOWER_LISTENER_TIMEOUT]), "shutdown",
+        whole(listeners->ended[TOWER_LISTENER_SHUTDOWN]), "skips", whole(listeners->skips),
+        "sent_bytes", whole(listeners->sent_bytes), "sends", whole(listeners->sends));
+}
+
+/* The text of `json`, which is let go of; NULL stays NULL. */
+static char *to_text(json_t *json, size_t *ret_bytes) {
+    if (!json)
+        return NULL;
+    char *dump = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(json);
+    if (!dump)
+        return NULL;
+    size_t bytes = strlen(dump);
+    char *text = realloc(dump, bytes + 2);
+    if (!text) {
+        free(dump);
+        return NULL;
+    }
+    text[bytes] = '\n';
+    text[bytes + 1] = '\0';
+    *ret_bytes = bytes + 1;
+    return text;
+}
+
+char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {
+    int64_t now_ns = status->now_ns;
+    json_t *json = json_pack(
+        "{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:o, s:o}",
+        "state", tower_service_state_name(status->state), "origin",
+        tower_origin_name(status->pump.origin), "origin_seconds",
+        age(now_ns,
+            status->pump.last_emit_ns == INT64_MIN ? INT64_MIN : status->pump.origin_since_ns),
+        "uptime_seconds", age(now_ns, status->started_ns), "version", tower_version(),
+        "bitrate_bps", (json_int_t)status->bitrate_bps, "frame_samples",
+        (json_int_t)status->frame_samples, "air", "frames", whole(status->air_frames), "bytes",
+        whole(status->air_bytes), "seconds_since_frame", age(now_ns, status->last_air_ns), "ticks",
+        ticks_json(&status->pump), "frames_by_origin", frames_by_origin_json(status), "levels",
+        levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
+        producers_json(&status->producers, now_ns), "router", router_json(&status->router),
+        "fallback", fallback_json(&status->fallback), "listeners",
+        listeners_json(&status->listeners));
+    return to_text(json, ret_bytes);
+}
+
+char *tower_buffer_json(const struct tower_router_stats *router, size_t *ret_bytes) {
+    return to_text(json_pack("{s:I, s:I, s:I, s:I, s:f}", "count", whole(router->count), "fill",
+                             whole(router->count), "capacity", whole(router->capacity),
+                             "overflow_count", whole(router->overflow_count), "ratio",
+                             fill_ratio(router)),
+                   ret_bytes);
+}

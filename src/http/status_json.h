@@ -1,0 +1,16 @@
+/* status_json.h - the state of the transmitter as JSON. */
+#ifndef TOWER_HTTP_STATUS_JSON_H
+#define TOWER_HTTP_STATUS_JSON_H
+
+#include "tower/status.h"
+
+/* Each returns text that ends with a newline, from malloc, and its length in `ret_bytes`; NULL if
+ * there is no memory. */
+
+/* For /status: everything there is in `status`. */
+char *tower_status_json(const struct tower_status *status, size_t *ret_bytes);
+
+/* For /tower/buffer: count, fill (the same number), capacity, overflow_count, ratio. */
+char *tower_buffer_json(const struct tower_router_stats *router, size_t *ret_bytes);
+
+#endif

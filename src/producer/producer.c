@@ -1,0 +1,128 @@
+/* producer.c - the producer's side of the PCM socket. */
+#include "tower/producer.h"
+
+#include "fd.h"
+#include "tower/format.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define DEFAULT_FOLDER "/run"
+#define SOCKET_NAME "/tower/pcm.sock"
+
+struct tower_producer {
+    int fd;
+    uint64_t written_bytes;
+};
+
+int tower_socket_path_default(char *ret_path, size_t path_bytes) {
+    const char *folder = getenv("XDG_RUNTIME_DIR");
+    /* The XDG specification has a relative path ignored. */
+    if (!folder || *folder != '/')
+        folder = DEFAULT_FOLDER;
+    size_t length = strlen(folder) + strlen(SOCKET_NAME);
+    if (length >= path_bytes || length >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return -ENAMETOOLONG;
+    (void)snprintf(ret_path, path_bytes, "%s%s", folder, SOCKET_NAME);
+    return 0;
+}
+
+static int fill_address(struct sockaddr_un *address, const char *path) {
+    const char *variable = getenv("TOWER_SOCKET_PATH");
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (!path && variable && *variable)
+        path = variable;
+    if (!path)
+        return tower_socket_path_default(address->sun_path, sizeof address->sun_path);
+    size_t length = strlen(path);
+    if (length == 0)
+        return -ENOENT;
+    if (length >= sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    memcpy(address->sun_path, path, length + 1);
+    return 0;
+}
+
+int tower_producer_connect(const char *path, struct tower_producer **ret_producer) {
+    struct sockaddr_un address;
+    int error = fill_address(&address, path);
+    if (error < 0)
+        return error;
+    struct tower_producer *producer = calloc(1, sizeof *producer);
+    if (!producer)
+        return -ENOMEM;
+    /* Not to wait in connect() where the listener's queue is full. */
+    producer->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (producer->fd < 0 ||
+        connect(producer->fd, (const struct sockaddr *)&address, sizeof address) < 0) {
+        error = -errno;
+        tower_fd_close(&producer->fd);
+        free(producer);
+        return error;
+    }
+    *ret_producer = producer;
+    return 0;
+}
+
+/* Send all of it, waiting for room. Returns 0 or the error; what was sent is counted either way. */
+static int send_all(struct tower_producer *producer, const uint8_t *bytes, size_t n_bytes) {
+    while (n_bytes > 0) {
+        ssize_t n = send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n >= 0) {
+            bytes += n;
+            n_bytes -= (size_t)n;
+            producer->written_bytes += (uint64_t)n;
+            continue;
+        }
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
+            return -errno;
+        struct pollfd writable = {.fd = producer->fd, .events = POLLOUT};
+        if (poll(&writable, 1, -1) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+int tower_producer_write(struct tower_producer *producer, const int16_t *samples,
+                         size_t n_samples) {
+    /* A signal may have come in the middle of a sample, which is the first one now. */
+    size_t done_bytes = producer->written_bytes % TOWER_SAMPLE_BYTES;
+    if (n_samples == 0)
+        return 0;
+    return send_all(producer, (const uint8_t *)samples + done_bytes,
+                    n_samples * TOWER_SAMPLE_BYTES - done_bytes);
+}
+
+uint64_t tower_producer_written(const struct tower_producer *producer) {
+    return producer->written_bytes / TOWER_SAMPLE_BYTES;
+}
+
+int tower_producer_fd(const struct tower_producer *producer) {
+    return producer->fd;
+}
+
+static void pad(struct tower_producer *producer, uint64_t frame_bytes) {
+    static const uint8_t silence[TOWER_FRAME_BYTES_MAX];
+    uint64_t over_bytes = producer->written_bytes % frame_bytes;
+    uint64_t left_bytes = over_bytes > 0 ? frame_bytes - over_bytes : 0;
+    while (left_bytes > 0) {
+        size_t n = left_bytes < sizeof silence ? (size_t)left_bytes : sizeof silence;
+        if (send_all(producer, silence, n) < 0)
+            return;
+        left_bytes -= n;
+    }
+}
+
+void tower_producer_close(struct tower_producer *producer, uint32_t frame_samples) {
+    if (!producer)
+        return;
+    if (frame_samples > 0)
+        pad(producer, (uint64_t)frame_samples * TOWER_SAMPLE_BYTES);
+    tower_fd_close(&producer->fd);
+    free(producer);
+}

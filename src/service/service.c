@@ -1,0 +1,408 @@
+/* service.c - TowerService: the wiring. */
+#include "tower/service.h"
+
+#include "tower/air.h"
+#include "tower/http_server.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* How much of the stream a mount keeps: how far a listener can lag. */
+#define AIR_SECONDS 16
+#define ON_AIR_WITHIN_NS TOWER_NS_PER_S
+#define DRAIN_NS (TOWER_NS_PER_S / 2)
+#define STOP_LIMIT_NS (2 * TOWER_NS_PER_S)
+/* Requests being read or answered at once; listeners are not among them. */
+#define HTTP_CONNECTIONS 256
+#define HTTP_REQUEST_TIMEOUT_NS (10 * TOWER_NS_PER_S)
+/* Descriptors that are no listener's: files, pipes, producers, requests. */
+#define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + 64)
+
+struct tower_service {
+    /* Constant after new. The parts, in the order they are built. */
+    struct tower_config config;
+    struct tower_clock *clock;
+    struct tower_router *router;
+    struct tower_fallback *fallback;
+    struct tower_air *air;
+    struct tower_fanout *fanouts[TOWER_CONFIG_WORKERS_MAX];
+    size_t n_fanouts;
+    struct tower_encoder_manager *encoder;
+    struct tower_pump *pump;
+    struct tower_pcm_socket *ingest;
+    struct tower_http_server *http;
+
+    /* Atomic: written by start and stop, or by the encoder thread; read by anyone. */
+    _Atomic int64_t started_ns;
+    _Atomic bool is_stopping;
+    _Atomic int64_t last_air_ns;
+};
+
+static int fail(char *error, size_t error_bytes, int number, const char *what, const char *detail,
+                const char *advice) {
+    (void)snprintf(error, error_bytes, "%s%s%s: %s%s%s", what, *detail ? " " : "", detail,
+                   strerror(-number), *advice ? "; " : "", advice);
+    return number;
+}
+
+/* ---- how the parts call each other ---- */
+
+static int pop_frame(void *self, int64_t timeout_ns, void *ret_frame, unsigned *ret_flags) {
+    return tower_router_pop_frame(self, timeout_ns, ret_frame, ret_flags);
+}
+
+static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *ret_frame) {
+    return tower_fallback_get_frame(self, tick, ret_frame);
+}
+
+static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
+    return tower_encoder_manager_write_pcm(self, frame, frame_bytes);
+}
+
+/* On the encoder thread. */
+static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
+    struct tower_service *service = user;
+    if (tower_air_publish(service->air, mp3_frame, bytes) == 0)
+        atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
+                              memory_order_relaxed);
+}
+
+/* ---- building ---- */
+
+/* MP3 frames in `duration_ns`, rounded up. */
+static uint64_t mp3_frames_in(int64_t duration_ns) {
+    int64_t frame_ns = tower_samples_to_ns(TOWER_FRAME_SAMPLES, TOWER_RATE_HZ);
+    return (uint64_t)((duration_ns + frame_ns - 1) / frame_ns);
+}
+
+/* Have as many descriptors as we may, and no more listeners than they allow. */
+static uint32_t bounded_listeners(uint32_t wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return wanted;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+        return wanted;
+    rlim_t most = limit.rlim_cur > OWN_DESCRIPTORS + 1 ? limit.rlim_cur - OWN_DESCRIPTORS : 1;
+    if (most >= wanted)
+        return wanted;
+    tower_log(TOWER_LOG_WARNING, "service",
+              "max_listeners = %lu, not %lu: so many descriptors are allowed (ulimit -Hn, "
+              "LimitNOFILE=)",
+              (unsigned long)most, (unsigned long)wanted);
+    return (uint32_t)most;
+}
+
+static int build_programme(struct tower_service *service, char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    int result = tower_router_new(service->clock, config->buffer_frames,
+                                  tower_frame_bytes(config->frame_samples), &service->router);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the input router", "", "");
+    struct tower_fallback_config fallback = {
+        .clock = service->clock,
+        .frame_samples = config->frame_samples,
+        .grace_ns = config->grace_ns,
+        .file_path = config->fallback_path,
+        .ffmpeg = config->ffmpeg,
+        .tone_hz = config->tone_hz,
+        .tone_dbfs = config->tone_dbfs,
+    };
+    result = tower_fallback_new(&fallback, &service->fallback);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the fallback", "", "");
+    return 0;
+}
+
+/* Fan-out workers: as many as are set, or one a core; none without a place. */
+static uint32_t worker_count(const struct tower_config *config, uint32_t places) {
+    long workers = config->workers > 0 ? (long)config->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    if (workers < 1)
+        workers = 1;
+    if (workers > TOWER_CONFIG_WORKERS_MAX)
+        workers = TOWER_CONFIG_WORKERS_MAX;
+    return (uint32_t)workers < places ? (uint32_t)workers : places;
+}
+
+/* One group is served at each frame, so a listener is as many frames apart as there are groups. */
+static uint32_t phase_groups(int64_t cadence_ns) {
+    int64_t frame_ns = tower_samples_to_ns(TOWER_FRAME_SAMPLES, TOWER_RATE_HZ);
+    if (cadence_ns == 0)
+        return 0;
+    return cadence_ns < frame_ns ? 1 : (uint32_t)(cadence_ns / frame_ns);
+}
+
+static int build_air(struct tower_service *service, char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    size_t ring_bytes = (size_t)config->bitrate_bps / 8 * AIR_SECONDS;
+    int result =
+        tower_air_new(ring_bytes, mp3_frames_in(AIR_SECONDS * TOWER_NS_PER_S), &service->air);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the air ring", "", "");
+    uint32_t places = bounded_listeners(config->max_listeners);
+    uint32_t workers = worker_count(config, places);
+    struct tower_fanout_config fanout = {
+        .clock = service->clock,
+        .air = service->air,
+        .client_timeout_ns = config->client_timeout_ns,
+        .burst_frames = mp3_frames_in(config->burst_ns),
+        .phase_groups = phase_groups(config->cadence_ns),
+    };
+    for (; service->n_fanouts < workers && result == 0; service->n_fanouts++) {
+        /* What does not divide goes to the first ones, so that the sum is what was asked for. */
+        uint32_t left = workers - (uint32_t)service->n_fanouts;
+        fanout.max_listeners = (places + left - 1) / left;
+        places -= fanout.max_listeners;
+        result = tower_fanout_new(&fanout, &service->fanouts[service->n_fanouts]);
+    }
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the fan-out", "", "");
+    return 0;
+}
+
+static int build_encoder_and_pump(struct tower_service *service, char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    struct tower_encoder_config encoder = {
+        .clock = service->clock,
+        .kind = config->encoder,
+        .frame_samples = config->frame_samples,
+        .bitrate_bps = config->bitrate_bps,
+        .ffmpeg = config->ffmpeg,
+        .backoff_count = config->encoder_backoff_count,
+        .max_restarts = config->encoder_max_restarts,
+        .is_realtime = config->is_realtime,
+        .output = put_on_air,
+        .output_user = service,
+    };
+    memcpy(encoder.backoff_ns, config->encoder_backoff_ns, sizeof encoder.backoff_ns);
+    int result = tower_encoder_manager_new(&encoder, &service->encoder);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the encoder", "", "");
+    struct tower_pump_config pump = {
+        .clock = service->clock,
+        .frame_samples = config->frame_samples,
+        .resync_after_ns = config->resync_after_ns,
+        .is_realtime = config->is_realtime,
+        .pcm_buffer = {service->router, pop_frame},
+        .fallback = {service->fallback, get_fallback_frame},
+        .encoder = {service->encoder, write_pcm},
+    };
+    result = tower_pump_new(&pump, &service->pump);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the pump", "", "");
+    return 0;
+}
+
+static const char *socket_advice(int error) {
+    switch (error) {
+    case -EADDRINUSE:
+        return "another transmitter listens there: stop it, or choose another path with --socket";
+    case -ENOTSOCK:
+        return "a file that is no socket is there: remove it, or choose another path with --socket";
+    case -ENAMETOOLONG:
+        return "a socket path has at most 107 bytes: choose a shorter one with --socket";
+    default:
+        return "choose a path that can be written with --socket";
+    }
+}
+
+static int build_ways_in_and_out(struct tower_service *service, char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    char setting[TOWER_CONFIG_PATH_BYTES + 128];
+    struct tower_pcm_socket_config ingest = {
+        .clock = service->clock,
+        .path = config->socket_path,
+        .frame_samples = config->frame_samples,
+        .router = service->router,
+        .cushion_frames = config->cushion_frames,
+        .idle_ns = config->grace_ns,
+    };
+    int result = tower_pcm_socket_new(&ingest, &service->ingest);
+    if (result < 0) {
+        tower_config_describe(config, "socket", setting, sizeof setting);
+        return fail(error, error_bytes, result, setting, "", socket_advice(result));
+    }
+    struct tower_http_server_config http = {
+        .clock = service->clock,
+        .host = config->host,
+        .port = config->port,
+        .air = service->air,
+        .fanouts = service->fanouts,
+        .n_fanouts = service->n_fanouts,
+        .burst_frames = mp3_frames_in(config->burst_ns),
+        .client_buffer_bytes = config->client_buffer_bytes,
+        .max_connections = HTTP_CONNECTIONS,
+        .request_timeout_ns = HTTP_REQUEST_TIMEOUT_NS,
+        .get_status = tower_service_get_status,
+        .user = service,
+    };
+    result = tower_http_server_new(&http, &service->http);
+    if (result < 0) {
+        bool is_taken = result == -EADDRINUSE || result == -EACCES;
+        tower_config_describe(config, is_taken ? "port" : "host", setting, sizeof setting);
+        if (result == -ENOENT) {
+            (void)snprintf(error, error_bytes,
+                           "%s: no such host; choose an address of this machine with --host",
+                           setting);
+            return result;
+        }
+        return fail(error, error_bytes, result, setting, "",
+                    is_taken
+                        ? "something else listens there or it is not ours: choose another --port"
+                        : "choose an address of this machine with --host");
+    }
+    return 0;
+}
+
+int tower_service_new(const struct tower_config *config, struct tower_clock *clock,
+                      struct tower_service **ret_service, char *error, size_t error_bytes) {
+    struct tower_service *service = calloc(1, sizeof *service);
+    if (!service)
+        return fail(error, error_bytes, -ENOMEM, "making the service", "", "");
+    service->config = *config;
+    service->clock = clock;
+    service->last_air_ns = INT64_MIN;
+    service->started_ns = tower_clock_now_ns(clock);
+    int result = build_programme(service, error, error_bytes);
+    if (result == 0)
+        result = build_air(service, error, error_bytes);
+    if (result == 0)
+        result = build_encoder_and_pump(service, error, error_bytes);
+    if (result == 0)
+        result = build_ways_in_and_out(service, error, error_bytes);
+    if (result < 0) {
+        tower_service_free(service);
+        return result;
+    }
+    *ret_service = service;
+    return 0;
+}
+
+void tower_service_free(struct tower_service *service) {
+    if (!service)
+        return;
+    tower_http_server_free(service->http);
+    tower_pcm_socket_free(service->ingest);
+    tower_pump_free(service->pump);
+    tower_encoder_manager_free(service->encoder);
+    for (size_t i = 0; i < service->n_fanouts; i++)
+        tower_fanout_free(service->fanouts[i]);
+    tower_air_free(service->air);
+    tower_fallback_free(service->fallback);
+    tower_router_free(service->router);
+    free(service);
+}
+
+/* ---- running ---- */
+
+/* Keep what is in memory there. Only as pages come to be used: all of every library would be tens
+ * of MiB. Where it is refused the kernel may page us out under memory pressure, and not before. */
+static void lock_memory(const struct tower_service *service) {
+    if (service->config.is_realtime && mlockall(MCL_CURRENT | MCL_ONFAULT) < 0)
+        tower_log(TOWER_LOG_WARNING, "service",
+                  "memory is not locked: %s (allow it with CAP_IPC_LOCK or LimitMEMLOCK=)",
+                  strerror(errno));
+}
+
+int tower_service_start(struct tower_service *service, char *error, size_t error_bytes) {
+    const char *what = "starting the fan-out";
+    int result = 0;
+    atomic_store(&service->is_stopping, false);
+    atomic_store(&service->started_ns, tower_clock_now_ns(service->clock));
+    for (size_t i = 0; i < service->n_fanouts && result == 0; i++)
+        result = tower_fanout_start(service->fanouts[i]);
+    if (result == 0) {
+        what = "starting the encoder";
+        result = tower_encoder_manager_start(service->encoder);
+    }
+    if (result == 0) {
+        what = "starting the pump";
+        result = tower_pump_start(service->pump);
+    }
+    if (result == 0) {
+        what = "starting the PCM socket";
+        result = tower_pcm_socket_start(service->ingest);
+    }
+    if (result == 0) {
+        what = "starting the HTTP server";
+        result = tower_http_server_start(service->http);
+    }
+    if (result < 0) {
+        (void)tower_service_stop(service);
+        return fail(error, error_bytes, result, what, "", "");
+    }
+    lock_memory(service);
+    return 0;
+}
+
+int tower_service_stop(struct tower_service *service) {
+    int64_t begun_ns = tower_clock_now_ns(service->clock);
+    atomic_store(&service->is_stopping, true);
+    tower_http_server_stop(service->http);
+    tower_pcm_socket_stop(service->ingest);
+    tower_pump_stop(service->pump);
+    tower_encoder_manager_stop(service->encoder);
+    int64_t drain_ns = DRAIN_NS / (int64_t)service->n_fanouts;
+    for (size_t i = 0; i < service->n_fanouts; i++)
+        (void)tower_fanout_stop(service->fanouts[i], drain_ns);
+    return tower_clock_now_ns(service->clock) - begun_ns > STOP_LIMIT_NS ? -ETIMEDOUT : 0;
+}
+
+uint16_t tower_service_port(const struct tower_service *service) {
+    return tower_http_server_port(service->http);
+}
+
+static enum tower_service_state current_state(struct tower_service *service, int64_t now_ns,
+                                              int64_t last_air_ns) {
+    if (atomic_load(&service->is_stopping))
+        return TOWER_SERVICE_STOPPING;
+    if (last_air_ns == INT64_MIN)
+        return TOWER_SERVICE_STARTING;
+    return now_ns - last_air_ns <= ON_AIR_WITHIN_NS ? TOWER_SERVICE_ON_AIR : TOWER_SERVICE_STALLED;
+}
+
+static void add_listeners(struct tower_fanout_stats *total, const struct tower_fanout_stats *one) {
+    total->listeners += one->listeners;
+    total->capacity += one->capacity;
+    if (total->phase_groups < one->phase_groups)
+        total->phase_groups = one->phase_groups;
+    total->listeners_peak += one->listeners_peak;
+    total->accepted += one->accepted;
+    total->refused += one->refused;
+    for (unsigned i = 0; i < TOWER_LISTENER_END_COUNT; i++)
+        total->ended[i] += one->ended[i];
+    total->skips += one->skips;
+    total->sent_bytes += one->sent_bytes;
+    total->sends += one->sends;
+}
+
+void tower_service_get_status(void *user, struct tower_status *ret_status) {
+    struct tower_service *service = user;
+    *ret_status = (struct tower_status){
+        .last_air_ns = atomic_load(&service->last_air_ns),
+        .started_ns = atomic_load(&service->started_ns),
+        .frame_samples = service->config.frame_samples,
+        .bitrate_bps = service->config.bitrate_bps,
+        .air_frames = tower_air_frames(service->air),
+        .air_bytes = tower_air_head(service->air),
+    };
+    /* After last_air_ns, so that the age of the last frame cannot be negative. */
+    ret_status->now_ns = tower_clock_now_ns(service->clock);
+    ret_status->state = current_state(service, ret_status->now_ns, ret_status->last_air_ns);
+    tower_pump_get_stats(service->pump, &ret_status->pump);
+    tower_router_get_stats(service->router, &ret_status->router);
+    tower_fallback_get_stats(service->fallback, &ret_status->fallback);
+    tower_encoder_manager_get_stats(service->encoder, &ret_status->encoder);
+    tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
+    for (size_t i = 0; i < service->n_fanouts; i++) {
+        struct tower_fanout_stats fanout;
+        tower_fanout_get_stats(service->fanouts[i], &fanout);
+        add_listeners(&ret_status->listeners, &fanout);
+    }
+}

@@ -1,0 +1,130 @@
+# The stages of ./test, and how their results are added up. Sourced by ../test, from the root.
+
+results=build/test-results
+
+start_stages() {
+    rm -rf "$results"
+    mkdir -p "$results"
+    began=$(date +%s)
+    : >"$results/counts"
+}
+
+# count PASSED FAILED: add to the sum.
+count() {
+    echo "$1 $2" >>"$results/counts"
+}
+
+# stage NAME COMMAND...: one thing that passes or fails; its output is shown when it fails.
+stage() {
+    stage_name=$1
+    shift
+    stage_began=$(date +%s)
+    if "$@" >"$results/stage.log" 2>&1; then
+        count 1 0
+        echo "ok      $stage_name ($(($(date +%s) - stage_began)) s)"
+    else
+        count 0 1
+        cat "$results/stage.log"
+        echo "FAILED  $stage_name"
+    fi
+}
+
+finish_stages() {
+    awk '{ passed += $1; failed += $2 }
+         END { exit_code = failed > 0 || passed == 0
+               printf "%d passed, %d failed\n", passed, failed > "/dev/stderr"
+               exit exit_code }' "$results/counts" 2>"$results/sum" && sum_status=0 || sum_status=1
+    echo "in $(($(date +%s) - began)) s"
+    cat "$results/sum"
+    exit "$sum_status"
+}
+
+# build NAME MESON_OPTION...: build/NAME with every warning an error.
+build() {
+    build_name=$1
+    shift
+    if [ ! -f "build/$build_name/build.ninja" ]; then
+        meson setup "build/$build_name" . "$@" -Dwerror=true -Dtests=true || return 1
+    fi
+    meson configure "build/$build_name" -Dwerror=true -Dtests=true || return 1
+    ninja -C "build/$build_name"
+}
+
+build_clang() {
+    CC=clang build clang --buildtype=debugoptimized
+}
+
+check_format() {
+    git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format --dry-run -Werror
+}
+
+lint() {
+    git ls-files -co --exclude-standard 'src/*.c' 'examples/*.c' 'bench/*.c' |
+        xargs -P "$(nproc)" -n 4 clang-tidy -p build/clang --quiet || return 1
+    mandoc -T lint -W warning man/tower.1
+}
+
+# Which C tests also run under ThreadSanitizer: those with threads of their own.
+tsan_tests='test_tower_audio_input_router test_tower_audiopump test_frame_ring test_clock test_log
+    test_air test_fanout test_fallback test_pcm_socket test_encoder_manager test_http_server
+    test_service'
+
+# run_c_tests BUILD: run the test programs of build/BUILD, and count the tests in them.
+run_c_tests() {
+    for program in build/"$1"/tests/contracts/test_* build/"$1"/tests/unit/test_*; do
+        [ -x "$program" ] && [ -f "$program" ] || continue
+        name=$(basename "$program")
+        case $1:" $(echo $tsan_tests) " in
+        tsan:*" $name "*) ;;
+        tsan:*) continue ;;
+        esac
+        run_c_test "$1" "$program"
+    done
+}
+
+run_c_test() {
+    output=$results/$1-$(basename "$2").log
+    test_began=$(date +%s)
+    status=0
+    # A test that hangs has failed; the limit is many times what any of them takes.
+    CMOCKA_MESSAGE_OUTPUT=TAP \
+        TSAN_OPTIONS="halt_on_error=0 exitcode=66" \
+        timeout -k 5 240 "$2" >"$output" 2>&1 || status=$?
+    passed=$(grep -c '^ok ' "$output" || true)
+    failed=$(grep -c '^not ok ' "$output" || true)
+    # A program that ended badly without naming a test: a crash, a sanitizer, a limit.
+    [ "$status" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+    [ "$passed" -gt 0 ] || [ "$failed" -gt 0 ] || failed=1
+    count "$passed" "$failed"
+    if [ "$failed" -eq 0 ]; then
+        echo "ok      $1/$(basename "$2"): $passed tests ($(($(date +%s) - test_began)) s)"
+    else
+        cat "$output"
+        echo "FAILED  $1/$(basename "$2"): $failed of $((passed + failed)), exit code $status"
+    fi
+}
+
+run_integration_tests() {
+    output=$results/integration.log
+    TOWER=$PWD/build/asan/tower TOWER_RELEASE=$PWD/build/release/tower BUILD=$PWD/build/asan \
+        timeout -k 10 900 tests/integration/run >"$output" 2>&1 || true
+    sum=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
+    if [ -z "$sum" ]; then
+        cat "$output"
+        echo "FAILED  integration: it did not come to its end"
+        count 0 1
+        return
+    fi
+    set -- $sum
+    count "$1" "$3"
+    if [ "$3" -eq 0 ]; then
+        grep -E '^ok ' "$output" | sed 's/^ok /ok     /'
+    else
+        cat "$output"
+    fi
+    echo "integration: $sum"
+}
+
+idle() {
+    TOWER=$PWD/build/release/tower bench/idle --memory 10
+}
