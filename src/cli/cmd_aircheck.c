@@ -228,7 +228,8 @@ static int run_aircheck(const struct options *options, const struct tower_http_u
     char reason[512];
     int code = TOWER_EXIT_FAILED;
     int64_t asked_ns = tower_clock_now_ns(tower_clock_real());
-    if (tower_http_get(url, CONNECT_TIMEOUT_NS, &client, reason, sizeof reason) < 0) {
+    if (tower_http_get(url, CONNECT_TIMEOUT_NS, &is_interrupted, &client, reason, sizeof reason) <
+        0) {
         (void)fprintf(stderr, "tower aircheck: %s\n",
                       is_interrupted ? "stopped before an answer came" : reason);
         return TOWER_EXIT_FAILED;

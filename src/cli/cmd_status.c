@@ -294,7 +294,7 @@ static json_t *fetch(const struct options *options, const struct tower_http_url 
     char *text = NULL;
     size_t bytes = 0;
     json_t *json = NULL;
-    if (tower_http_get(url, TIMEOUT_NS, &client, reason, sizeof reason) < 0) {
+    if (tower_http_get(url, TIMEOUT_NS, NULL, &client, reason, sizeof reason) < 0) {
         (void)fprintf(stderr, "tower status: %s\n", reason);
         return NULL;
     }

@@ -26,6 +26,8 @@
 #define WORDS_BYTES 64
 #define CONTENT_TYPE_BYTES 128
 #define NS_PER_MS INT64_C(1000000)
+/* A signal may come just before the wait that it should have ended, so no wait is longer. */
+#define SLICE_NS (100 * NS_PER_MS)
 
 struct tower_http_client {
     int fd;
@@ -154,18 +156,31 @@ static int64_t now_ns(void) {
     return tower_clock_now_ns(tower_clock_real());
 }
 
+/* When to give up: at a time, or when somebody says so. */
+struct limit {
+    int64_t deadline_ns;
+    const volatile sig_atomic_t *is_interrupted; /* NULL: nobody does */
+};
+
 /* Wait until `fd` is ready. Errors: -ETIMEDOUT, -EINTR. */
-static int wait_for(int fd, short events, int64_t deadline_ns) {
-    int64_t left_ns = deadline_ns - now_ns();
-    int64_t left_ms = left_ns <= 0 ? 0 : (left_ns - 1) / NS_PER_MS + 1;
-    struct pollfd poll_fd = {.fd = fd, .events = events};
-    int n = poll(&poll_fd, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
-    if (n < 0)
-        return -errno;
-    return n == 0 ? -ETIMEDOUT : 0;
+static int wait_for(int fd, short events, const struct limit *limit) {
+    for (;;) {
+        if (limit->is_interrupted && *limit->is_interrupted)
+            return -EINTR;
+        int64_t left_ns = limit->deadline_ns - now_ns();
+        int64_t wait_ns = left_ns < SLICE_NS ? left_ns : SLICE_NS;
+        struct pollfd poll_fd = {.fd = fd, .events = events};
+        int n = poll(&poll_fd, 1, wait_ns <= 0 ? 0 : (int)((wait_ns - 1) / NS_PER_MS + 1));
+        if (n < 0)
+            return -errno;
+        if (n > 0)
+            return 0;
+        if (left_ns <= SLICE_NS)
+            return -ETIMEDOUT;
+    }
 }
 
-static int connect_to(const struct addrinfo *address, int64_t deadline_ns, int *ret_fd) {
+static int connect_to(const struct addrinfo *address, const struct limit *limit, int *ret_fd) {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -173,7 +188,7 @@ static int connect_to(const struct addrinfo *address, int64_t deadline_ns, int *
     if (error == -EINPROGRESS) {
         int so_error = 0;
         socklen_t length = sizeof so_error;
-        error = wait_for(fd, POLLOUT, deadline_ns);
+        error = wait_for(fd, POLLOUT, limit);
         if (error == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &so_error, &length) < 0)
             error = -errno;
         if (error == 0)
@@ -187,7 +202,7 @@ static int connect_to(const struct addrinfo *address, int64_t deadline_ns, int *
     return 0;
 }
 
-static int open_connection(const struct tower_http_url *url, int64_t deadline_ns, int *ret_fd,
+static int open_connection(const struct tower_http_url *url, const struct limit *limit, int *ret_fd,
                            char *error, size_t error_bytes) {
     char port[8];
     (void)snprintf(port, sizeof port, "%u", (unsigned)url->port);
@@ -203,7 +218,7 @@ static int open_connection(const struct tower_http_url *url, int64_t deadline_ns
                       "cannot find the host %s: %s", url->host, gai_strerror(lookup));
     int result = -ENOENT;
     for (const struct addrinfo *a = addresses; a; a = a->ai_next) {
-        result = connect_to(a, deadline_ns, ret_fd);
+        result = connect_to(a, limit, ret_fd);
         if (result == 0 || result == -EINTR || result == -ETIMEDOUT)
             break;
     }
@@ -215,7 +230,7 @@ static int open_connection(const struct tower_http_url *url, int64_t deadline_ns
     return 0;
 }
 
-static int send_request(int fd, const struct tower_http_url *url, int64_t deadline_ns) {
+static int send_request(int fd, const struct tower_http_url *url, const struct limit *limit) {
     char request[TOWER_HTTP_PATH_BYTES + TOWER_HTTP_HOST_BYTES + 256];
     bool is_ipv6 = strchr(url->host, ':') != NULL;
     int n = snprintf(request, sizeof request,
@@ -236,7 +251,7 @@ static int send_request(int fd, const struct tower_http_url *url, int64_t deadli
         }
         if (errno != EAGAIN)
             return -errno;
-        int error = wait_for(fd, POLLOUT, deadline_ns);
+        int error = wait_for(fd, POLLOUT, limit);
         if (error < 0)
             return error;
     }
@@ -360,11 +375,11 @@ static int parse_end(struct tower_http_client *client) {
 }
 
 /* Receive once and parse it. Errors as for reading; -ETIMEDOUT and -EINTR may be tried again. */
-static int receive(struct tower_http_client *client, int64_t deadline_ns) {
+static int receive(struct tower_http_client *client, const struct limit *limit) {
     char data[READ_BYTES];
     ssize_t n = recv(client->fd, data, sizeof data, 0);
     if (n < 0 && errno == EAGAIN) {
-        int error = wait_for(client->fd, POLLIN, deadline_ns);
+        int error = wait_for(client->fd, POLLIN, limit);
         if (error < 0)
             return error;
         n = recv(client->fd, data, sizeof data, 0);
@@ -390,8 +405,9 @@ static const char *header_failure(int error) {
 }
 
 int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
+                   const volatile sig_atomic_t *is_interrupted,
                    struct tower_http_client **ret_client, char *error, size_t error_bytes) {
-    int64_t deadline_ns = now_ns() + timeout_ns;
+    struct limit limit = {.deadline_ns = now_ns() + timeout_ns, .is_interrupted = is_interrupted};
     struct tower_http_client *client = calloc(1, sizeof *client);
     if (!client)
         return refuse(-ENOMEM, error, error_bytes, "out of memory");
@@ -407,12 +423,12 @@ int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
     client->settings.on_body = on_body;
     client->settings.on_message_complete = on_message_complete;
 
-    int result = open_connection(url, deadline_ns, &client->fd, error, error_bytes);
+    int result = open_connection(url, &limit, &client->fd, error, error_bytes);
     if (result < 0)
         goto fail;
-    result = send_request(client->fd, url, deadline_ns);
+    result = send_request(client->fd, url, &limit);
     while (result == 0 && !client->is_header_done)
-        result = receive(client, deadline_ns);
+        result = receive(client, &limit);
     if (client->is_header_done) {
         /* The body may be wrong already, in the same piece: what reads it will be told. */
         client->failure = result;
@@ -450,13 +466,13 @@ const char *tower_http_client_content_type(const struct tower_http_client *clien
 
 int64_t tower_http_client_read(struct tower_http_client *client, void *ret_data, size_t bytes,
                                int64_t timeout_ns) {
-    int64_t deadline_ns = now_ns() + timeout_ns;
+    struct limit limit = {.deadline_ns = now_ns() + timeout_ns};
     while (client->body_from == client->body_to) {
         if (client->failure < 0)
             return client->failure;
         if (client->is_body_done)
             return 0;
-        int result = receive(client, deadline_ns);
+        int result = receive(client, &limit);
         if (result == -ETIMEDOUT || result == -EINTR)
             return result;
         client->failure = result;

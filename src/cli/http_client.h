@@ -6,6 +6,7 @@
 #ifndef TOWER_CLI_HTTP_CLIENT_H
 #define TOWER_CLI_HTTP_CLIENT_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,9 +32,11 @@ struct tower_http_client;
  * now (looking up a name may take longer). Any status is a success; a 1xx is passed over. Blocks.
  * Errors: -ENOENT (no such host), -ETIMEDOUT, -ECONNREFUSED and the like, -ECONNRESET (closed
  * before the header was over), -EPROTO (no HTTP), -EMSGSIZE (header over
- * TOWER_HTTP_HEADER_BYTES_MAX), -EINTR (a signal), -ENOMEM, -EMFILE. One line in `error` says what
- * was done, to whom, and why it failed. */
+ * TOWER_HTTP_HEADER_BYTES_MAX), -EINTR (a signal, or `is_interrupted`, which a signal handler may
+ * set and which is looked at every 100 ms; NULL: nobody interrupts), -ENOMEM, -EMFILE. One line in
+ * `error` says what was done, to whom, and why it failed. */
 int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
+                   const volatile sig_atomic_t *is_interrupted,
                    struct tower_http_client **ret_client, char *error, size_t error_bytes);
 
 /* Close the connection. Takes NULL. */

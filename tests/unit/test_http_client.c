@@ -98,8 +98,8 @@ static void get(struct server *server, size_t read_bytes, struct outcome *ret_ou
     struct tower_http_url url = url_of(server);
     struct tower_http_client *client = NULL;
     memset(ret_outcome, 0, sizeof *ret_outcome);
-    ret_outcome->get =
-        tower_http_get(&url, GENEROUS, &client, ret_outcome->error, sizeof ret_outcome->error);
+    ret_outcome->get = tower_http_get(&url, GENEROUS, NULL, &client, ret_outcome->error,
+                                      sizeof ret_outcome->error);
     if (ret_outcome->get < 0) {
         assert_null(client);
         assert_string_not_equal(ret_outcome->error, "");
@@ -353,7 +353,7 @@ static void a_silent_server_times_out(void **state) {
     char error[256];
     char data[16];
     size_t have = 0;
-    assert_int_equal(tower_http_get(&url, GENEROUS, &client, error, sizeof error), 0);
+    assert_int_equal(tower_http_get(&url, GENEROUS, NULL, &client, error, sizeof error), 0);
     while (have < 2) {
         int64_t n = tower_http_client_read(client, data + have, sizeof data - have, GENEROUS);
         assert_true(n > 0);
@@ -369,7 +369,22 @@ static void a_silent_server_times_out(void **state) {
     start_server(&server, "HTTP/1.1 2", 10);
     url = url_of(&server);
     client = NULL;
-    assert_int_equal(tower_http_get(&url, S / 100, &client, error, sizeof error), -ETIMEDOUT);
+    assert_int_equal(tower_http_get(&url, S / 100, NULL, &client, error, sizeof error), -ETIMEDOUT);
+    assert_null(client);
+    stop_server(&server);
+}
+
+/* The signal came before the wait began, so no wait is ended by it. */
+static void an_interruption_before_the_wait_counts(void **state) {
+    (void)state;
+    struct server server = {.is_open = true};
+    start_server(&server, "", 0);
+    struct tower_http_url url = url_of(&server);
+    struct tower_http_client *client = NULL;
+    char error[256];
+    volatile sig_atomic_t is_interrupted = 1;
+    assert_int_equal(tower_http_get(&url, GENEROUS, &is_interrupted, &client, error, sizeof error),
+                     -EINTR);
     assert_null(client);
     stop_server(&server);
 }
@@ -384,7 +399,8 @@ static void nobody_there_is_said_clearly(void **state) {
     struct tower_http_url url = url_of(&server);
     struct tower_http_client *client = NULL;
     char error[256];
-    assert_int_equal(tower_http_get(&url, GENEROUS, &client, error, sizeof error), -ECONNREFUSED);
+    assert_int_equal(tower_http_get(&url, GENEROUS, NULL, &client, error, sizeof error),
+                     -ECONNREFUSED);
     assert_non_null(strstr(error, "127.0.0.1"));
     assert_null(client);
 }
@@ -399,6 +415,7 @@ int main(void) {
         cmocka_unit_test(a_header_has_a_limit),
         cmocka_unit_test(a_large_body_comes_whole),
         cmocka_unit_test(a_silent_server_times_out),
+        cmocka_unit_test(an_interruption_before_the_wait_counts),
         cmocka_unit_test(nobody_there_is_said_clearly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
