@@ -12,8 +12,11 @@
 #include <stdio.h>
 
 #define TOWER_CONFIG_PATH_BYTES 4096
+#define TOWER_CONFIG_TEXT_BYTES 256
+#define TOWER_CONFIG_PASSWORD_BYTES 256
 #define TOWER_CONFIG_SETTINGS_MAX 64
 #define TOWER_CONFIG_WORKERS_MAX 64
+#define TOWER_CONFIG_LISTENERS_MAX 1048576
 
 enum tower_config_origin {
     TOWER_CONFIG_DEFAULT,
@@ -40,12 +43,20 @@ struct tower_config {
     int64_t burst_ns;
     int64_t client_timeout_ns;
     uint32_t client_buffer_bytes;
-    uint32_t max_listeners;
+    uint32_t max_listeners;             /* 0: as many as descriptors are allowed */
+    uint32_t max_listeners_per_address; /* 0: no limit */
     uint32_t workers;   /* fan-out threads; 0: one a core */
     int64_t cadence_ns; /* between two sends to a listener; 0: as the number of listeners asks */
     int64_t encoder_backoff_ns[TOWER_ENCODER_BACKOFF_MAX];
     size_t encoder_backoff_count;
     uint32_t encoder_max_restarts;
+    char name[TOWER_CONFIG_TEXT_BYTES]; /* of the station, as the next four */
+    char description[TOWER_CONFIG_TEXT_BYTES];
+    char genre[TOWER_CONFIG_TEXT_BYTES];
+    char url[TOWER_CONFIG_TEXT_BYTES];
+    char public_url[TOWER_CONFIG_TEXT_BYTES];    /* "": as the client asks */
+    char password_path[TOWER_CONFIG_PATH_BYTES]; /* "": none */
+    bool has_server_header;
     bool is_realtime;
     enum tower_log_level log_level;
 
@@ -81,6 +92,13 @@ int tower_config_read_environment(struct tower_config *config, char *error, size
  * Returns 0 to go on, 1 if --help was printed to stdout, else as above. */
 int tower_config_read_arguments(struct tower_config *config, int argc, char *const *argv,
                                 const char *usage, char *error, size_t error_bytes);
+
+/* Read the password, the first line of the file that password_file names: 1 to
+ * TOWER_CONFIG_PASSWORD_BYTES - 1 bytes without control characters; "" where none is named. Errors:
+ * as above, and `error` never shows what is in the file. */
+int tower_config_read_password(const struct tower_config *config,
+                               char ret_password[TOWER_CONFIG_PASSWORD_BYTES], char *error,
+                               size_t error_bytes);
 
 /* Print every setting, its value, and where it came from, in the form the file takes. TOWER_*
  * variables that are no setting are pointed at in a comment. */

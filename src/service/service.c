@@ -80,16 +80,19 @@ static uint64_t mp3_frames_in(int64_t duration_ns) {
     return (uint64_t)((duration_ns + frame_ns - 1) / frame_ns);
 }
 
-/* Have as many descriptors as we may, and no more listeners than they allow. */
+/* Have as many descriptors as we may, and no more listeners than they allow; `wanted` 0: as many.
+ */
 static uint32_t bounded_listeners(uint32_t wanted) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return wanted;
+    struct rlimit limit = {0};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-        return wanted;
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
     rlim_t most = limit.rlim_cur > OWN_DESCRIPTORS + 1 ? limit.rlim_cur - OWN_DESCRIPTORS : 1;
+    if (most > TOWER_CONFIG_LISTENERS_MAX)
+        most = TOWER_CONFIG_LISTENERS_MAX;
+    if (wanted == 0)
+        return (uint32_t)most;
     if (most >= wanted)
         return wanted;
     tower_log(TOWER_LOG_WARNING, "service",

@@ -1,6 +1,8 @@
 /* settings.c - the table of settings, and how a value of each kind is read and written. */
 #include "settings.h"
 
+#include "utf8.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
@@ -81,9 +83,14 @@ const struct tower_setting tower_settings[] = {
     {"client_buffer_bytes", "--client-buffer-bytes", "TOWER_CLIENT_BUFFER_BYTES", "BYTES",
      TOWER_SETTING_INTEGER, FIELD(client_buffer_bytes), 4096, 16777216, NULL, NULL, "65536", NULL,
      "send buffer of a listener's socket"},
-    {"max_listeners", "--max-listeners", "TOWER_MAX_LISTENERS", "N", TOWER_SETTING_INTEGER,
-     FIELD(max_listeners), 1, 1048576, NULL, NULL, "4096", NULL,
-     "listeners at once; no more than there are descriptors for"},
+    {"max_listeners", "--max-listeners", "TOWER_MAX_LISTENERS", "N", TOWER_SETTING_INTEGER_AUTO,
+     FIELD(max_listeners), 1, TOWER_CONFIG_LISTENERS_MAX, NULL, NULL, "auto", NULL,
+     "listeners at once; auto: as many as descriptors are allowed"},
+    {"max_listeners_per_address", "--max-listeners-per-address", "TOWER_MAX_LISTENERS_PER_ADDRESS",
+     "N", TOWER_SETTING_INTEGER_NONE, FIELD(max_listeners_per_address), 1,
+     TOWER_CONFIG_LISTENERS_MAX, NULL, NULL,
+     "none", NULL,
+     "listeners at once from one address (IPv6: one /64 network), or none for no limit"},
     {"workers", "--workers", "TOWER_WORKERS", "N", TOWER_SETTING_INTEGER_AUTO, FIELD(workers), 1,
      TOWER_CONFIG_WORKERS_MAX, NULL, NULL, "auto", NULL,
      "threads that send to listeners; auto: one a core"},
@@ -97,6 +104,27 @@ const struct tower_setting tower_settings[] = {
     {"encoder_max_restarts", "--encoder-max-restarts", "TOWER_ENCODER_MAX_RESTARTS", "N",
      TOWER_SETTING_INTEGER, FIELD(encoder_max_restarts), 0, 1000000, NULL, NULL, "5", NULL,
      "restarts of ffmpeg in a row before the state is degraded"},
+    {"name", "--name", "TOWER_NAME", "TEXT", TOWER_SETTING_TEXT, FIELD(name), 1,
+     TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "Tower", NULL,
+     "of the station, as players and the page show it"},
+    {"description", "--description", "TOWER_DESCRIPTION", "TEXT", TOWER_SETTING_TEXT,
+     FIELD(description), 0, TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "", NULL,
+     "of the station, in a line"},
+    {"genre", "--genre", "TOWER_GENRE", "TEXT", TOWER_SETTING_TEXT, FIELD(genre), 0,
+     TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "", NULL,
+     "of the programme, for players and directories"},
+    {"url", "--url", "TOWER_URL", "URL", TOWER_SETTING_URL, FIELD(url), 0,
+     TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "", NULL,
+     "the station's own web site, for players and directories"},
+    {"public_url", "--public-url", "TOWER_PUBLIC_URL", "URL", TOWER_SETTING_URL, FIELD(public_url),
+     0, TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "", NULL,
+     "where listeners reach this server, if through a proxy; playlists name it"},
+    {"password_file", "--password-file", "TOWER_PASSWORD_FILE", "FILE", TOWER_SETTING_PATH,
+     FIELD(password_path), 0, TOWER_CONFIG_PATH_BYTES - 1, NULL, NULL, "", NULL,
+     "its first line is the password for setting titles over HTTP; none: nobody may"},
+    {"server_header", "--server-header", "TOWER_SERVER_HEADER", "YES|NO", TOWER_SETTING_BOOL,
+     FIELD(has_server_header), 0, 0, NULL, NULL, "yes", NULL,
+     "say in every HTTP answer which program and version this is"},
     {"ffmpeg", "--ffmpeg", "TOWER_FFMPEG", "PROGRAM", TOWER_SETTING_PATH, FIELD(ffmpeg), 1,
      TOWER_CONFIG_PATH_BYTES - 1, NULL, NULL, "ffmpeg", NULL,
      "the ffmpeg to run: a name looked up in PATH, or a path"},
@@ -206,9 +234,10 @@ static bool parse_bitrate(const char *text, const uint32_t *choices, int64_t *re
     return false;
 }
 
-/* Is it "auto", which stands as 0? Else a number. */
-static bool parse_integer_or_auto(const char *text, int64_t min, int64_t max, int64_t *ret_value) {
-    if (strcasecmp(text, "auto") != 0)
+/* Is it `word`, which stands as 0? Else a number. */
+static bool parse_integer_or(const char *word, const char *text, int64_t min, int64_t max,
+                             int64_t *ret_value) {
+    if (strcasecmp(text, word) != 0)
         return parse_integer(text, min, max, ret_value);
     *ret_value = 0;
     return true;
@@ -282,6 +311,28 @@ static bool parse_text(const struct tower_setting *setting, const char *text, ch
     return true;
 }
 
+/* One that a header and a playlist can bear: printable ASCII without what would have to be
+ * escaped there. */
+static bool parse_url(const struct tower_setting *setting, const char *text, char *ret_field) {
+    size_t scheme = 0;
+    if (strncasecmp(text, "http://", 7) == 0)
+        scheme = 7;
+    else if (strncasecmp(text, "https://", 8) == 0)
+        scheme = 8;
+    size_t length = strlen(text);
+    if (length > 0 && (scheme == 0 || length == scheme || text[scheme] == '/'))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] <= ' ' || text[i] > '~' || strchr("\"<>\\^`{|}", text[i]))
+            return false;
+    }
+    if (!parse_text(setting, text, ret_field))
+        return false;
+    while (length > scheme && ret_field[length - 1] == '/')
+        ret_field[--length] = '\0';
+    return true;
+}
+
 int tower_setting_parse(const struct tower_setting *setting, const char *text,
                         struct tower_config *config) {
     void *field = (char *)config + setting->offset;
@@ -291,6 +342,12 @@ int tower_setting_parse(const struct tower_setting *setting, const char *text,
     case TOWER_SETTING_STRING:
     case TOWER_SETTING_PATH:
         is_good = parse_text(setting, text, field);
+        break;
+    case TOWER_SETTING_TEXT:
+        is_good = tower_utf8_is_valid(text, strlen(text)) && parse_text(setting, text, field);
+        break;
+    case TOWER_SETTING_URL:
+        is_good = parse_url(setting, text, field);
         break;
     case TOWER_SETTING_PORT:
         is_good = parse_integer(text, setting->min, setting->max, &value);
@@ -309,7 +366,12 @@ int tower_setting_parse(const struct tower_setting *setting, const char *text,
             *(uint32_t *)field = (uint32_t)value;
         break;
     case TOWER_SETTING_INTEGER_AUTO:
-        is_good = parse_integer_or_auto(text, setting->min, setting->max, &value);
+        is_good = parse_integer_or("auto", text, setting->min, setting->max, &value);
+        if (is_good)
+            *(uint32_t *)field = (uint32_t)value;
+        break;
+    case TOWER_SETTING_INTEGER_NONE:
+        is_good = parse_integer_or("none", text, setting->min, setting->max, &value);
         if (is_good)
             *(uint32_t *)field = (uint32_t)value;
         break;
@@ -319,7 +381,7 @@ int tower_setting_parse(const struct tower_setting *setting, const char *text,
             *(int64_t *)field = value * NS_PER_MS;
         break;
     case TOWER_SETTING_MS_AUTO:
-        is_good = parse_integer_or_auto(text, setting->min, setting->max, &value);
+        is_good = parse_integer_or("auto", text, setting->min, setting->max, &value);
         if (is_good)
             *(int64_t *)field = value * NS_PER_MS;
         break;
@@ -375,9 +437,9 @@ static void print_decimal(int64_t nano, FILE *out) {
     (void)fprintf(out, ".%s", decimals);
 }
 
-static void print_integer_or_auto(int64_t value, FILE *out) {
+static void print_integer_or(const char *word, int64_t value, FILE *out) {
     if (value == 0)
-        (void)fputs("auto", out);
+        (void)fputs(word, out);
     else
         (void)fprintf(out, "%lld", (long long)value);
 }
@@ -392,6 +454,8 @@ void tower_setting_print_value(const struct tower_setting *setting,
     switch (setting->kind) {
     case TOWER_SETTING_STRING:
     case TOWER_SETTING_PATH:
+    case TOWER_SETTING_TEXT:
+    case TOWER_SETTING_URL:
         (void)fputs(field, out);
         break;
     case TOWER_SETTING_PORT:
@@ -404,13 +468,16 @@ void tower_setting_print_value(const struct tower_setting *setting,
         (void)fprintf(out, "%uk", (unsigned)(*(const uint32_t *)field / 1000));
         break;
     case TOWER_SETTING_INTEGER_AUTO:
-        print_integer_or_auto(*(const uint32_t *)field, out);
+        print_integer_or("auto", *(const uint32_t *)field, out);
+        break;
+    case TOWER_SETTING_INTEGER_NONE:
+        print_integer_or("none", *(const uint32_t *)field, out);
         break;
     case TOWER_SETTING_MILLISECONDS:
         (void)fprintf(out, "%lld", (long long)(*(const int64_t *)field / NS_PER_MS));
         break;
     case TOWER_SETTING_MS_AUTO:
-        print_integer_or_auto(*(const int64_t *)field / NS_PER_MS, out);
+        print_integer_or("auto", *(const int64_t *)field / NS_PER_MS, out);
         break;
     case TOWER_SETTING_SECONDS:
         print_decimal(*(const int64_t *)field, out);
@@ -469,6 +536,16 @@ void tower_setting_print_expected(const struct tower_setting *setting, FILE *out
                       "or a ';' at its start or after a space",
                       min == 0 ? "at most " : "1 to ", max);
         break;
+    case TOWER_SETTING_TEXT:
+        (void)fprintf(out,
+                      "UTF-8 text of %s%lld bytes, without control characters, a space at either "
+                      "end, or a ';' at its start or after a space",
+                      min == 0 ? "at most " : "1 to ", max);
+        break;
+    case TOWER_SETTING_URL:
+        (void)fprintf(out, "an address that begins with http:// or https://, of at most %lld bytes",
+                      max);
+        break;
     case TOWER_SETTING_PORT:
         (void)fprintf(out, "a port from %lld to %lld", min, max);
         break;
@@ -479,6 +556,9 @@ void tower_setting_print_expected(const struct tower_setting *setting, FILE *out
         break;
     case TOWER_SETTING_INTEGER_AUTO:
         (void)fprintf(out, "auto or a whole number from %lld to %lld", min, max);
+        break;
+    case TOWER_SETTING_INTEGER_NONE:
+        (void)fprintf(out, "none or a whole number from %lld to %lld", min, max);
         break;
     case TOWER_SETTING_MS_AUTO:
         (void)fprintf(out, "auto or a whole number of milliseconds from %lld to %lld", min, max);

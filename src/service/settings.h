@@ -14,9 +14,12 @@
 enum tower_setting_kind {
     TOWER_SETTING_STRING,       /* char[]: a host or a program, not empty, no white space */
     TOWER_SETTING_PATH,         /* char[] */
+    TOWER_SETTING_TEXT,         /* char[]: for people to read; UTF-8 */
+    TOWER_SETTING_URL,          /* char[]: http:// or https://, no slash at its end; or empty */
     TOWER_SETTING_PORT,         /* uint16_t */
     TOWER_SETTING_INTEGER,      /* uint32_t */
     TOWER_SETTING_INTEGER_AUTO, /* uint32_t; "auto" is 0 */
+    TOWER_SETTING_INTEGER_NONE, /* uint32_t; "none" is 0 */
     TOWER_SETTING_MILLISECONDS, /* int64_t, ns */
     TOWER_SETTING_MS_AUTO,      /* int64_t, ns; "auto" is 0 */
     TOWER_SETTING_SECONDS,      /* int64_t, ns; decimals */

@@ -49,6 +49,7 @@ static int remove_folder(void **state) {
     (void)state;
     (void)unlink("station.ini");
     (void)unlink("jingle.mp3");
+    (void)unlink("secret");
     return chdir("/") == 0 && rmdir(folder) == 0 ? 0 : -1;
 }
 
@@ -163,7 +164,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config.burst_ns, INT64_C(2000000000));
     assert_int_equal(config.client_timeout_ns, INT64_C(15000000000));
     assert_int_equal(config.client_buffer_bytes, 65536);
-    assert_int_equal(config.max_listeners, 4096);
+    assert_int_equal(config.max_listeners, 0);
     assert_int_equal(config.workers, 0);
     assert_int_equal(config.cadence_ns, 0);
     const int64_t backoff_s[] = {1, 2, 4, 8, 10};
@@ -186,7 +187,7 @@ static void test_a_flag_beats_the_environment_beats_the_file_beats_the_default(v
     assert_int_equal(config.port, 3);
     assert_int_equal(config.grace_ns, 2 * TOWER_NS_PER_S);
     assert_int_equal(config.bitrate_bps, 64000);
-    assert_int_equal(config.max_listeners, 4096);
+    assert_int_equal(config.max_listeners, 0);
     assert_int_equal(origin_of("port"), TOWER_CONFIG_FLAG);
     assert_int_equal(origin_of("grace"), TOWER_CONFIG_ENVIRONMENT);
     assert_int_equal(origin_of("bitrate"), TOWER_CONFIG_FILE);
@@ -213,6 +214,7 @@ static void test_the_file_can_be_named_by_a_variable_which_the_flag_beats(void *
 static void test_every_setting_has_its_key_its_variable_and_its_flag(void **state) {
     (void)state;
     write_text("jingle.mp3", "x");
+    write_text("secret", "hackme\n");
     static const char *const values[][2] = {
         {"host", "0.0.0.0"},
         {"port", "80"},
@@ -231,10 +233,18 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"client_timeout_ms", "100"},
         {"client_buffer_bytes", "4096"},
         {"max_listeners", "1"},
+        {"max_listeners_per_address", "20"},
         {"workers", "3"},
         {"cadence_ms", "auto"},
         {"encoder_backoff_ms", "1,3600000"},
         {"encoder_max_restarts", "0"},
+        {"name", "Bj\xc3\xb6rk"},
+        {"description", "all-day;all-night"},
+        {"genre", "various"},
+        {"url", "https://radio.example"},
+        {"public_url", "http://[::1]:8000/live"},
+        {"password_file", "secret"},
+        {"server_header", "no"},
         {"ffmpeg", "/opt/ffmpeg"},
         {"realtime", "no"},
         {"log_level", "debug"},
@@ -452,6 +462,40 @@ static void test_whatever_is_in_the_file_it_is_taken_or_refused_with_a_line(void
         assert_int_equal(strncmp(error, "station.ini:", 12), 0);
         assert_untouched();
     }
+}
+
+static void test_a_password_file_has_the_password_in_its_first_line(void **state) {
+    (void)state;
+    char password[TOWER_CONFIG_PASSWORD_BYTES] = "before";
+    assert_int_equal(tower_config_read_password(&config, password, error, sizeof error), 0);
+    assert_string_equal(password, "");
+    static const char *const good[][2] = {
+        {"hackme", "hackme"}, {"hackme\n", "hackme"}, {" a b \r\nmore\n", " a b "}};
+    assert_int_equal(read_text("password_file = secret\n"), 0);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        write_text("secret", good[i][0]);
+        assert_int_equal(tower_config_read_password(&config, password, error, sizeof error), 0);
+        assert_string_equal(password, good[i][1]);
+    }
+    char longest[TOWER_CONFIG_PASSWORD_BYTES + 1] = "";
+    memset(longest, 'x', TOWER_CONFIG_PASSWORD_BYTES - 1);
+    write_text("secret", longest);
+    assert_int_equal(tower_config_read_password(&config, password, error, sizeof error), 0);
+    assert_string_equal(password, longest);
+    longest[TOWER_CONFIG_PASSWORD_BYTES - 1] = 'x';
+    const char *const bad[] = {"", "\n", "\nhackme\n", "hack\tme\n", longest};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text("secret", bad[i]);
+        assert_int_equal(tower_config_read_password(&config, password, error, sizeof error),
+                         -EINVAL);
+        assert_null(strstr(error, "hack"));
+    }
+    assert_string_equal(error, "station.ini:1: password_file = secret: No password in its first "
+                               "line: expected a file whose first line is a password of 1 to 255 "
+                               "bytes");
+    /* Told at once, not when somebody sets a title. */
+    (void)unlink("secret");
+    assert_int_equal(read_arguments("--password-file secret"), -ENOENT);
 }
 
 /* ---- the environment ---- */
@@ -701,6 +745,7 @@ int main(void) {
         TEST(test_bytes_that_are_no_text),
         TEST(test_files_that_cannot_be_read),
         TEST(test_whatever_is_in_the_file_it_is_taken_or_refused_with_a_line),
+        TEST(test_a_password_file_has_the_password_in_its_first_line),
         TEST(test_variables_that_are_refused),
         TEST(test_an_empty_variable_counts_as_not_set),
         TEST(test_other_programs_variables_are_pointed_at_only),
