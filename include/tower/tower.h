@@ -2,6 +2,7 @@
 #ifndef TOWER_TOWER_H
 #define TOWER_TOWER_H
 
+#include "tower/addresses.h"
 #include "tower/air.h"
 #include "tower/clock.h"
 #include "tower/config.h"
