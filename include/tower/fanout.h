@@ -6,18 +6,31 @@
 #ifndef TOWER_FANOUT_H
 #define TOWER_FANOUT_H
 
+#include "tower/addresses.h"
 #include "tower/air.h"
 #include "tower/clock.h"
+#include "tower/histogram.h"
 #include "tower/listener.h"
+#include "tower/titles.h"
+
+#include <stdbool.h>
+
+/* Bytes of stream between two metadata blocks, for listeners who want titles. */
+#define TOWER_ICY_METAINT 16000
+/* A listener who is overrun is moved nearer the present so many times, without having caught up
+ * meanwhile; the next time it is dropped. */
+#define TOWER_FANOUT_SKIPS_MAX 4
 
 struct tower_fanout;
 
 struct tower_fanout_config {
     struct tower_clock *clock;
     struct tower_air *air;
-    uint32_t max_listeners;    /* places in the table, 1 to 1048576 */
-    int64_t client_timeout_ns; /* without progress; then dropped */
-    uint64_t burst_frames;     /* how far back a listener is put who was overrun */
+    struct tower_titles *titles;       /* of that air; NULL: it has none */
+    struct tower_addresses *addresses; /* left by listeners that end; NULL: nobody counts */
+    uint32_t max_listeners;            /* places in the table, 1 to 1048576 */
+    int64_t client_timeout_ns;         /* without progress; then dropped */
+    uint64_t burst_frames;             /* how far back a listener is put who was overrun */
     /* Listeners are spread over so many groups, and one group is served at each frame: 1 is the
      * least delay, more are fewer sends. 0: as many as the number of listeners asks for. */
     uint32_t phase_groups; /* 0 to 255 */
@@ -25,15 +38,28 @@ struct tower_fanout_config {
 
 struct tower_fanout_stats {
     uint64_t listeners;    /* now */
+    uint64_t blocked;      /* of them: whose socket is full */
+    uint64_t with_titles;  /* of them: who get titles */
     uint64_t capacity;     /* places in the table */
     uint32_t phase_groups; /* now */
     uint64_t listeners_peak;
     uint64_t accepted; /* since the start */
     uint64_t refused;  /* the table was full */
     uint64_t ended[TOWER_LISTENER_END_COUNT];
-    uint64_t skips; /* moves nearer the present */
-    uint64_t sent_bytes;
-    uint64_t sends; /* send calls */
+    uint64_t skips;      /* moves nearer the present */
+    uint64_t sent_bytes; /* of stream */
+    uint64_t sends;      /* send calls */
+    /* Of every send call, with what it took to get from the one before to it. */
+    struct tower_histogram_snapshot send_time;
+};
+
+/* What is handed over with tower_fanout_add(). */
+struct tower_fanout_listener {
+    int fd;            /* connected, non-blocking, with its response header sent */
+    uint64_t cursor;   /* byte of the stream it begins with */
+    uint8_t mount;     /* kept for it */
+    bool wants_titles; /* a metadata block follows each TOWER_ICY_METAINT bytes of stream */
+    uint32_t address;  /* its place in the addresses, or TOWER_ADDRESS_NONE */
 };
 
 /* Registers itself as a waker of `air`: before the air's writer starts; freed after it has ended.
@@ -50,10 +76,11 @@ int tower_fanout_start(struct tower_fanout *fanout);
  * if it does not run. A worker that was stopped cannot be started again. */
 int tower_fanout_stop(struct tower_fanout *fanout, int64_t drain_ns);
 
-/* Hand over a connected, non-blocking socket that has had its response header; it gets the stream
- * from `cursor` on. On success the socket belongs to the worker. Any thread; a short lock.
- * Errors: -ENOSPC (no place left), -ESHUTDOWN (not running): the socket stays the caller's. */
-int tower_fanout_add(struct tower_fanout *fanout, int fd, uint64_t cursor, uint8_t mount);
+/* Take `listener` over: it gets the stream from its cursor on. On success the socket belongs to the
+ * worker, and so does the place in the addresses, which it leaves when the listener ends. Any
+ * thread; a short lock. Errors: -ENOSPC (no place left), -ESHUTDOWN (not running): both stay the
+ * caller's. */
+int tower_fanout_add(struct tower_fanout *fanout, const struct tower_fanout_listener *listener);
 
 /* Any thread, no lock. */
 void tower_fanout_get_stats(const struct tower_fanout *fanout,

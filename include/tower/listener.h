@@ -13,8 +13,17 @@ enum tower_listener_end {
     TOWER_LISTENER_FAILED,   /* the connection broke */
     TOWER_LISTENER_TIMEOUT,  /* took nothing for client_timeout */
     TOWER_LISTENER_SHUTDOWN, /* the transmitter stopped */
+    TOWER_LISTENER_LAGGED,   /* kept falling behind */
 };
-#define TOWER_LISTENER_END_COUNT 4
+#define TOWER_LISTENER_END_COUNT 5
+
+/* Where a listener is who gets titles between the bytes of the stream. */
+struct tower_icy {
+    uint64_t told;        /* number of the title it was told last; 0: none */
+    uint16_t until_block; /* bytes of stream before the next metadata block */
+    uint16_t block_bytes; /* of the block under way, which gives that title */
+    uint16_t block_sent;  /* of them; 0: none is under way */
+};
 
 struct tower_listener {
     uint64_t cursor;      /* next byte of the stream it gets */
@@ -31,6 +40,10 @@ struct tower_listener {
     uint8_t mount;
     uint8_t is_used;
     uint8_t reads_left; /* reads of what the client still sends; 0: no longer looked at */
+    uint8_t moves;      /* nearer the present, since it last was there */
+    uint8_t wants_titles;
+    uint32_t address; /* its place in the addresses */
+    struct tower_icy icy;
 };
 _Static_assert(sizeof(struct tower_listener) <= 128, "a listener is small");
 

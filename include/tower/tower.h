@@ -27,6 +27,7 @@
 #include "tower/service.h"
 #include "tower/source.h"
 #include "tower/status.h"
+#include "tower/titles.h"
 #include "tower/transition.h"
 #include "tower/version.h"
 

@@ -197,12 +197,16 @@ static void hand_over(struct tower_http_server *server, struct tower_connection 
     }
     int fd = tower_connection_release(connection);
     give_place(server, connection);
-    uint64_t cursor = tower_air_back(config->air, config->burst_frames);
+    struct tower_fanout_listener listener = {
+        .fd = fd,
+        .cursor = tower_air_back(config->air, config->burst_frames),
+        .address = TOWER_ADDRESS_NONE,
+    };
     int error = -ENOSPC;
     for (size_t i = 0; i < config->n_fanouts && error < 0; i++) {
         struct tower_fanout *fanout = config->fanouts[server->next_fanout];
         server->next_fanout = (server->next_fanout + 1) % config->n_fanouts;
-        error = tower_fanout_add(fanout, fd, cursor, 0);
+        error = tower_fanout_add(fanout, &listener);
     }
     /* There was a place when the header was made: only a stop, or somebody else who adds listeners,
      * gets us here. */

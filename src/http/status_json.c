@@ -114,16 +114,18 @@ static json_t *fallback_json(const struct tower_fallback_stats *fallback) {
 }
 
 static json_t *listeners_json(const struct tower_fanout_stats *listeners) {
+    const uint64_t *ended = listeners->ended;
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I}", "current",
-        whole(listeners->listeners), "cadence_frames", whole(listeners->phase_groups), "peak",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I}",
+        "current", whole(listeners->listeners), "blocked", whole(listeners->blocked), "with_titles",
+        whole(listeners->with_titles), "cadence_frames", whole(listeners->phase_groups), "peak",
         whole(listeners->listeners_peak), "capacity", whole(listeners->capacity), "accepted",
         whole(listeners->accepted), "refused", whole(listeners->refused), "ended", "closed",
-        whole(listeners->ended[TOWER_LISTENER_CLOSED]), "failed",
-        whole(listeners->ended[TOWER_LISTENER_FAILED]), "timeout",
-        whole(listeners->ended[TOWER_LISTENER_TIMEOUT]), "shutdown",
-        whole(listeners->ended[TOWER_LISTENER_SHUTDOWN]), "skips", whole(listeners->skips),
-        "sent_bytes", whole(listeners->sent_bytes), "sends", whole(listeners->sends));
+        whole(ended[TOWER_LISTENER_CLOSED]), "failed", whole(ended[TOWER_LISTENER_FAILED]),
+        "timeout", whole(ended[TOWER_LISTENER_TIMEOUT]), "lagged",
+        whole(ended[TOWER_LISTENER_LAGGED]), "shutdown", whole(ended[TOWER_LISTENER_SHUTDOWN]),
+        "skips", whole(listeners->skips), "sent_bytes", whole(listeners->sent_bytes), "sends",
+        whole(listeners->sends));
 }
 
 /* The text of `json`, which is let go of; NULL stays NULL. */

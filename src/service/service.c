@@ -372,6 +372,8 @@ static enum tower_service_state current_state(struct tower_service *service, int
 
 static void add_listeners(struct tower_fanout_stats *total, const struct tower_fanout_stats *one) {
     total->listeners += one->listeners;
+    total->blocked += one->blocked;
+    total->with_titles += one->with_titles;
     total->capacity += one->capacity;
     if (total->phase_groups < one->phase_groups)
         total->phase_groups = one->phase_groups;
@@ -383,6 +385,7 @@ static void add_listeners(struct tower_fanout_stats *total, const struct tower_f
     total->skips += one->skips;
     total->sent_bytes += one->sent_bytes;
     total->sends += one->sends;
+    tower_histogram_sum(&total->send_time, &one->send_time);
 }
 
 void tower_service_get_status(void *user, struct tower_status *ret_status) {

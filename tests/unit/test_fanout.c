@@ -6,101 +6,13 @@
 #include <cmocka.h>
 
 #include "cadence.h"
-#include "tower/fanout.h"
 
-#include "../contracts/descriptors.h"
-#include "numbered_frames.h"
+#include "fanout_fixture.h"
 
 #include <pthread.h>
 
-#define RING_BYTES (256 * 1024)
-#define S_NS INT64_C(1000000000)
 #define MANY 200
 #define AT_ONCE 20
-
-struct station {
-    struct tower_clock *clock; /* virtual */
-    struct tower_air *air;
-    struct tower_fanout *fanout;
-    uint32_t n_frames;
-    int n_descriptors; /* before it was made */
-};
-
-struct client {
-    int fd;
-    struct numbered_reader reader;
-};
-
-static struct station make_station(uint32_t max_listeners, uint32_t phase_groups) {
-    struct station station = {.n_descriptors = count_descriptors()};
-    assert_int_equal(tower_clock_virtual_new(S_NS, &station.clock), 0);
-    assert_int_equal(tower_air_new(RING_BYTES, RING_BYTES / 400, &station.air), 0);
-    struct tower_fanout_config config = {
-        .clock = station.clock,
-        .air = station.air,
-        .max_listeners = max_listeners,
-        .client_timeout_ns = 10 * S_NS,
-        .burst_frames = 20,
-        .phase_groups = phase_groups,
-    };
-    assert_int_equal(tower_fanout_new(&config, &station.fanout), 0);
-    return station;
-}
-
-static struct station start_station(uint32_t max_listeners) {
-    struct station station = make_station(max_listeners, 1);
-    assert_int_equal(tower_fanout_start(station.fanout), 0);
-    return station;
-}
-
-static void end_station(struct station *station) {
-    tower_fanout_free(station->fanout);
-    tower_air_free(station->air);
-    tower_clock_free(station->clock);
-    assert_int_equal(count_descriptors(), station->n_descriptors);
-}
-
-static uint32_t publish(struct station *station) {
-    uint8_t frame[NUMBERED_BYTES_MAX];
-    size_t bytes = numbered_fill(station->n_frames, frame);
-    assert_int_equal(tower_air_publish(station->air, frame, bytes), 0);
-    return station->n_frames++;
-}
-
-static struct tower_fanout_stats stats_of(const struct station *station) {
-    struct tower_fanout_stats stats;
-    tower_fanout_get_stats(station->fanout, &stats);
-    return stats;
-}
-
-static struct client join_from(struct station *station, bool small, uint64_t cursor) {
-    struct client client = {.fd = -1};
-    int server = -1;
-    assert_true(tcp_pair(small, &server, &client.fd));
-    assert_int_equal(tower_fanout_add(station->fanout, server, cursor, 0), 0);
-    return client;
-}
-
-static struct client join(struct station *station, bool small) {
-    return join_from(station, small, tower_air_back(station->air, 20));
-}
-
-/* Publish until `bytes` are on air; `client` takes every frame before the next one comes, so that
- * the worker is known to have had its turn. */
-static void publish_bytes(struct station *station, struct client *client, size_t bytes) {
-    uint64_t end = tower_air_head(station->air) + bytes;
-    while (tower_air_head(station->air) < end) {
-        uint32_t number = publish(station);
-        assert_true(receive_frame(client->fd, &client->reader, number));
-    }
-}
-
-/* Every event up to now has been dealt with: whoever has frame n was served in a round that ended
- * before the one of frame n + 1. */
-static void settle(struct station *station, struct client *client) {
-    publish_bytes(station, client, 1);
-    publish_bytes(station, client, 1);
-}
 
 static void settings_out_of_range_are_refused(void **state) {
     (void)state;
@@ -340,12 +252,12 @@ static void places_are_bounded_and_come_back(void **state) {
     struct station station = make_station(2, 1);
     int server = -1, client = -1;
     assert_true(tcp_pair(false, &server, &client));
-    assert_int_equal(tower_fanout_add(station.fanout, server, 0, 0), -ESHUTDOWN);
+    assert_int_equal(add(station.fanout, server, 0), -ESHUTDOWN);
     assert_int_equal(tower_fanout_start(station.fanout), 0);
     assert_int_equal(tower_fanout_start(station.fanout), -EALREADY);
     struct client first = join(&station, false);
     struct client second = join(&station, false);
-    assert_int_equal(tower_fanout_add(station.fanout, server, 0, 0), -ENOSPC);
+    assert_int_equal(add(station.fanout, server, 0), -ENOSPC);
     assert_int_equal(stats_of(&station).refused, 1);
     assert_int_equal(stats_of(&station).capacity, 2);
     const struct linger reset = {.l_onoff = 1, .l_linger = 0};
@@ -353,12 +265,12 @@ static void places_are_bounded_and_come_back(void **state) {
     publish_bytes(&station, &second, 1);
     close(first.fd);
     ASSERT_SOON(stats_of(&station).listeners == 1);
-    assert_int_equal(tower_fanout_add(station.fanout, server, 0, 0), 0);
+    assert_int_equal(add(station.fanout, server, 0), 0);
     struct client third = {.fd = client};
     assert_true(receive_frame(third.fd, &third.reader, 0));
     assert_int_equal(tower_fanout_stop(station.fanout, 0), 0);
     server = dup(client);
-    assert_int_equal(tower_fanout_add(station.fanout, server, 0, 0), -ESHUTDOWN);
+    assert_int_equal(add(station.fanout, server, 0), -ESHUTDOWN);
     close(server);
     close(client);
     close(second.fd);
@@ -553,7 +465,7 @@ static void two_workers_share_an_air(void **state) {
     struct client two = {.fd = -1};
     int server = -1;
     assert_true(tcp_pair(false, &server, &two.fd));
-    assert_int_equal(tower_fanout_add(other, server, 0, 0), 0);
+    assert_int_equal(add(other, server, 0), 0);
     while (tower_air_head(station.air) < 2 * RING_BYTES) {
         uint32_t number = publish(&station);
         assert_true(receive_frame(one.fd, &one.reader, number));
