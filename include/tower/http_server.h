@@ -1,15 +1,17 @@
 /* http_server.h - the control loop: takes connections, answers requests, hands streams over.
  *
  * One thread and one epoll. A request for the stream gets its header here and then belongs to a
- * fan-out worker; everything else is answered here from read-only views.
+ * fan-out worker; everything else is answered here, from read-only views but for titles.
  */
 #ifndef TOWER_HTTP_SERVER_H
 #define TOWER_HTTP_SERVER_H
 
+#include "tower/addresses.h"
 #include "tower/air.h"
 #include "tower/clock.h"
 #include "tower/fanout.h"
 #include "tower/status.h"
+#include "tower/titles.h"
 
 #include <netinet/in.h>
 
@@ -22,10 +24,17 @@ struct tower_http_server_config {
     struct tower_air *air;
     struct tower_fanout *const *fanouts; /* borrowed, as the array is */
     size_t n_fanouts;
-    uint64_t burst_frames;        /* a new listener starts this far back */
-    uint32_t client_buffer_bytes; /* SO_SNDBUF of a listener; 0: the kernel's choice */
-    uint32_t max_connections;     /* requests read or answered at once; 1 to 65536 */
-    int64_t request_timeout_ns;   /* for a whole request to come, and between two of them */
+    uint64_t burst_frames;             /* a new listener starts this far back */
+    uint32_t client_buffer_bytes;      /* SO_SNDBUF of a listener; 0: the kernel's choice */
+    struct tower_titles *titles;       /* NULL: nobody sets or hears titles */
+    struct tower_addresses *addresses; /* NULL: an address may have any number of listeners */
+    struct tower_station station;
+    const char *public_url;     /* where clients reach this server; "": as they ask */
+    const char *password;       /* of who may set titles; "": nobody may */
+    uint32_t bitrate_bps;       /* of the stream */
+    bool names_server;          /* say in each answer which program this is */
+    uint32_t max_connections;   /* requests read or answered at once; 1 to 65536 */
+    int64_t request_timeout_ns; /* for a whole request to come, and between two of them */
     /* Fills in the state of the transmitter; called on this thread. */
     void (*get_status)(void *user, struct tower_status *ret_status);
     void *user;

@@ -15,6 +15,9 @@ void tower_levels_reset(struct tower_levels *levels);
 /* Add `n_samples` samples a channel of interleaved stereo. From the pump too. */
 void tower_levels_add(struct tower_levels *levels, const int16_t *samples, size_t n_samples);
 
+/* Add what `other` has measured. From the pump too. */
+void tower_levels_join(struct tower_levels *levels, const struct tower_levels *other);
+
 /* dB relative to full scale of a magnitude of 0 to 32768; -120 for silence. */
 double tower_levels_dbfs(double magnitude);
 

@@ -40,6 +40,8 @@ struct tower_pump_config {
 
 #define TOWER_PUMP_RESYNC_AFTER_NS INT64_C(250000000)
 #define TOWER_PUMP_LATE_WAIT_NS INT64_C(2000000)
+/* What levels are measured over: 120 ms. */
+#define TOWER_PUMP_LEVEL_FRAMES 5
 /* A13: what a failed write costs. */
 #define TOWER_PUMP_WRITE_ERROR_NS INT64_C(100000000)
 
@@ -56,7 +58,7 @@ struct tower_pump_stats {
     int64_t origin_since_ns;       /* when it became that, on the clock */
     int64_t last_emit_ns;          /* when a frame last went on air; INT64_MIN: never */
     int64_t started_ns;            /* when start() was called; INT64_MIN: never */
-    uint16_t peak[TOWER_CHANNELS]; /* of the last frame */
+    uint16_t peak[TOWER_CHANNELS]; /* of the last TOWER_PUMP_LEVEL_FRAMES frames */
     uint16_t rms[TOWER_CHANNELS];
     struct tower_histogram_snapshot lateness; /* of every tick, behind its deadline */
 };

@@ -11,6 +11,8 @@
 #include "tower/pcm_socket.h"
 #include "tower/pump.h"
 #include "tower/router.h"
+#include "tower/station.h"
+#include "tower/titles.h"
 
 enum tower_service_state {
     TOWER_SERVICE_STARTING, /* nothing has gone on air yet */
@@ -34,6 +36,10 @@ struct tower_status {
     struct tower_encoder_stats encoder;
     struct tower_pcm_socket_stats producers;
     struct tower_fanout_stats listeners; /* of all workers together */
+    struct tower_title title;            /* on air now; number 0: none */
+    /* Filled in by the HTTP server. */
+    struct tower_station station;
+    uint64_t listeners_refused_address; /* too many from theirs; not in listeners.refused */
 };
 
 /* "starting", "on air", "stalled", "stopping". */

@@ -27,6 +27,15 @@ void tower_levels_add(struct tower_levels *levels, const int16_t *samples, size_
     levels->n_samples += n_samples;
 }
 
+void tower_levels_join(struct tower_levels *levels, const struct tower_levels *other) {
+    for (unsigned channel = 0; channel < TOWER_CHANNELS; channel++) {
+        if (other->peak[channel] > levels->peak[channel])
+            levels->peak[channel] = other->peak[channel];
+        levels->square_sum[channel] += other->square_sum[channel];
+    }
+    levels->n_samples += other->n_samples;
+}
+
 double tower_levels_dbfs(double magnitude) {
     if (magnitude <= 0)
         return FLOOR_DBFS;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -28,6 +29,45 @@ static int on_url(http_parser *parser, const char *at, size_t bytes) {
     return 0;
 }
 
+static int on_header_field(http_parser *parser, const char *at, size_t bytes) {
+    struct tower_connection *connection = parser->data;
+    if (connection->is_in_value)
+        connection->field_name[0] = '\0';
+    connection->is_in_value = false;
+    size_t have = strlen(connection->field_name);
+    size_t room = sizeof connection->field_name - 1 - have;
+    size_t n = bytes < room ? bytes : room;
+    memcpy(connection->field_name + have, at, n);
+    connection->field_name[have + n] = '\0';
+    return 0;
+}
+
+/* A field that comes twice counts as it came first; one that is too long, not at all. */
+static int on_header_value(http_parser *parser, const char *at, size_t bytes) {
+    struct tower_connection *connection = parser->data;
+    struct tower_request *request = &connection->request;
+    if (!connection->is_in_value) {
+        connection->is_in_value = true;
+        connection->is_field_cut = false;
+        connection->field = tower_request_find_field(connection->field_name);
+        if (connection->field < TOWER_REQUEST_FIELD_COUNT &&
+            request->fields[connection->field][0] != '\0')
+            connection->field = TOWER_REQUEST_FIELD_COUNT;
+    }
+    if (connection->field == TOWER_REQUEST_FIELD_COUNT || connection->is_field_cut)
+        return 0;
+    char *value = request->fields[connection->field];
+    size_t have = strlen(value);
+    connection->is_field_cut = bytes >= TOWER_HTTP_FIELD_BYTES_MAX - have;
+    if (connection->is_field_cut) {
+        value[0] = '\0';
+        return 0;
+    }
+    memcpy(value + have, at, bytes);
+    value[have + bytes] = '\0';
+    return 0;
+}
+
 static int on_headers_complete(http_parser *parser) {
     struct tower_connection *connection = parser->data;
     struct tower_request *request = &connection->request;
@@ -37,7 +77,8 @@ static int on_headers_complete(http_parser *parser) {
         return refuse(connection, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     request->minor_version = parser->http_minor;
     request->keeps_alive = http_should_keep_alive(parser);
-    if (request->method != HTTP_GET && request->method != HTTP_HEAD) {
+    if (request->method != HTTP_GET && request->method != HTTP_HEAD &&
+        request->method != HTTP_POST && request->method != HTTP_OPTIONS) {
         /* Nothing but these is answered with what was asked for, so what else such a request
          * carries (a SOURCE client sends audio without end) is not waited for. */
         request->keeps_alive = false;
@@ -45,16 +86,20 @@ static int on_headers_complete(http_parser *parser) {
         return -1;
     }
     if (parser->content_length != UINT64_MAX && parser->content_length > TOWER_HTTP_BODY_BYTES_MAX)
-        return refuse(connection, 413, "a request here needs no body");
+        return refuse(connection, 413, "the body is longer than 8192 bytes");
+    connection->awaits_continue =
+        request->method == HTTP_POST && request->minor_version > 0 &&
+        strcasecmp(request->fields[TOWER_REQUEST_EXPECT], "100-continue") == 0;
     return 0;
 }
 
 static int on_body(http_parser *parser, const char *at, size_t bytes) {
     struct tower_connection *connection = parser->data;
-    (void)at;
-    connection->body_bytes += bytes;
-    if (connection->body_bytes > TOWER_HTTP_BODY_BYTES_MAX)
-        return refuse(connection, 413, "a request here needs no body");
+    struct tower_request *request = &connection->request;
+    if (bytes > sizeof request->body - request->body_bytes)
+        return refuse(connection, 413, "the body is longer than 8192 bytes");
+    memcpy(request->body + request->body_bytes, at, bytes);
+    request->body_bytes += bytes;
     return 0;
 }
 
@@ -67,6 +112,8 @@ static int on_message_complete(http_parser *parser) {
 
 static const http_parser_settings settings = {
     .on_url = on_url,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
@@ -82,14 +129,27 @@ void tower_connection_reset_request(struct tower_connection *connection) {
     connection->request.keeps_alive = false;
     connection->request.target_bytes = 0;
     connection->request.target[0] = '\0';
+    connection->request.body_bytes = 0;
+    for (unsigned i = 0; i < TOWER_REQUEST_FIELD_COUNT; i++)
+        connection->request.fields[i][0] = '\0';
+    connection->field_name[0] = '\0';
+    connection->is_in_value = false;
+    connection->awaits_continue = false;
     connection->has_headers = false;
     connection->is_complete = false;
     connection->header_bytes = 0;
-    connection->body_bytes = 0;
 }
 
 void tower_connection_open(struct tower_connection *connection, int fd) {
     connection->fd = fd;
+    socklen_t peer_bytes = sizeof connection->peer;
+    socklen_t local_bytes = sizeof connection->local;
+    connection->peer.ss_family = AF_UNSPEC;
+    connection->local.ss_family = AF_UNSPEC;
+    (void)getpeername(fd, (struct sockaddr *)&connection->peer, &peer_bytes);
+    (void)getsockname(fd, (struct sockaddr *)&connection->local, &local_bytes);
+    connection->request.peer = (const struct sockaddr *)&connection->peer;
+    connection->request.local = (const struct sockaddr *)&connection->local;
     connection->generation++;
     connection->state = TOWER_CONNECTION_READING;
     connection->n_requests = 0;
@@ -144,6 +204,12 @@ int tower_connection_next_request(struct tower_connection *connection) {
         else if (!connection->has_headers &&
                  connection->header_bytes == TOWER_HTTP_HEADER_BYTES_MAX)
             (void)refuse(connection, 431, "the header is longer than 8192 bytes");
+    }
+    if (connection->awaits_continue && !connection->is_complete) {
+        /* Where the socket is full the client goes on by itself after a while. */
+        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        (void)send(connection->fd, go_on, sizeof go_on - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        connection->awaits_continue = false;
     }
     return connection->is_complete;
 }

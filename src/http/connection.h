@@ -2,6 +2,7 @@
 #ifndef TOWER_HTTP_CONNECTION_H
 #define TOWER_HTTP_CONNECTION_H
 
+#include "request.h"
 #include "response.h"
 
 #include <http_parser.h>
@@ -10,25 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Bounds on what a client may send; beyond them it is refused with 431, 414 and 413. */
-#define TOWER_HTTP_HEADER_BYTES_MAX 8192
-#define TOWER_HTTP_TARGET_BYTES_MAX 2048
-#define TOWER_HTTP_BODY_BYTES_MAX 8192
-
-/* A request, once tower_connection_next_request() has said that there is one. */
-struct tower_request {
-    int refusal; /* 0: well-formed; else the status that says why not, such as 400 */
-    const char *reason;
-    unsigned method; /* enum http_method; not known where refusal is 400 or 501 */
-    unsigned minor_version;
-    bool keeps_alive; /* the client would send another one */
-    char target[TOWER_HTTP_TARGET_BYTES_MAX + 1];
-    size_t target_bytes;
-};
-
 enum tower_connection_state {
     TOWER_CONNECTION_READING,   /* a request is awaited, or part of it is there */
     TOWER_CONNECTION_ANSWERING, /* nothing is read until the answer has gone out */
+    TOWER_CONNECTION_EVENTS,    /* gets events, with nothing more to ask */
     TOWER_CONNECTION_LINGERING, /* answered and shut; reads on until the client closes too */
 };
 
@@ -42,13 +28,19 @@ struct tower_connection {
     int64_t deadline_ns; /* of what the state is about */
     uint64_t n_requests; /* answered so far */
     size_t discarded_bytes;
+    bool has_missed_events;
 
+    struct sockaddr_storage peer, local;
     http_parser parser;
     struct tower_request request;
-    bool has_headers;    /* the header of this request is whole */
-    bool is_complete;    /* and its body */
-    size_t header_bytes; /* of this request, so far */
-    size_t body_bytes;
+    char field_name[24];            /* of the header line being read, cut */
+    enum tower_request_field field; /* that it fills; TOWER_REQUEST_FIELD_COUNT: none */
+    bool is_in_value;
+    bool is_field_cut;    /* its value is longer than there is room for */
+    bool awaits_continue; /* the client sends the body once it is told to (RFC 9110 10.1.1) */
+    bool has_headers;     /* the header of this request is whole */
+    bool is_complete;     /* and its body */
+    size_t header_bytes;  /* of this request, so far */
     size_t input_start, input_end; /* what is in `input` and not yet parsed */
     char input[TOWER_HTTP_HEADER_BYTES_MAX];
 

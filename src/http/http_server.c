@@ -4,6 +4,7 @@
 #include "tower/log.h"
 
 #include "connection.h"
+#include "events.h"
 #include "fd.h"
 #include "routes.h"
 #include "tcp_listener.h"
@@ -36,6 +37,10 @@
 /* With no descriptor left: how long nobody is accepted, and how often that is said. */
 #define ACCEPT_PAUSE_NS (100 * NS_PER_MS)
 #define SAY_AGAIN_NS (60000 * NS_PER_MS)
+/* How often the transmitter's state is looked at, for the history and for who gets events; and how
+ * often those get all of it. */
+#define SAMPLE_NS (100 * NS_PER_MS)
+#define SAMPLES_A_STATUS 10
 
 struct tower_http_server {
     /* Constant after start. */
@@ -63,7 +68,12 @@ struct tower_http_server {
     uint32_t first_free;
     uint32_t n_touched; /* connections from here on have never been in use */
     uint32_t n_used;
+    uint32_t n_event_clients;
     size_t next_fanout;
+    int64_t next_sample_ns;
+    uint64_t n_samples;
+    struct tower_status last; /* as of the last sample */
+    struct tower_history history;
     struct tower_routes routes;
     struct tower_connection *connections;
 };
@@ -76,6 +86,8 @@ static int add_to_epoll(int epoll_fd, int fd, uint32_t events, uint64_t token) {
 int tower_http_server_new(const struct tower_http_server_config *config,
                           struct tower_http_server **ret_server) {
     if (!config->clock || !config->host || !config->air || !config->get_status ||
+        !config->station.name || !config->station.description || !config->station.genre ||
+        !config->station.url || !config->public_url || !config->password ||
         (config->n_fanouts > 0 && !config->fanouts) || config->max_connections == 0 ||
         config->max_connections > CONNECTIONS_MAX || config->request_timeout_ns <= 0)
         return -EINVAL;
@@ -84,6 +96,7 @@ int tower_http_server_new(const struct tower_http_server_config *config,
         return -ENOMEM;
     server->config = *config;
     server->routes.config = &server->config;
+    server->routes.history = &server->history;
     server->first_free = NO_CONNECTION;
     server->next_deadline_ns = INT64_MAX;
     server->accept_again_ns = INT64_MIN;
@@ -163,6 +176,8 @@ static void give_place(struct tower_http_server *server, struct tower_connection
 
 static void close_connection(struct tower_http_server *server,
                              struct tower_connection *connection) {
+    if (connection->state == TOWER_CONNECTION_EVENTS)
+        server->n_event_clients--;
     tower_connection_close(connection);
     give_place(server, connection);
 }
@@ -195,23 +210,30 @@ static void hand_over(struct tower_http_server *server, struct tower_connection 
             config->client_buffer_bytes > INT_MAX ? INT_MAX : (int)config->client_buffer_bytes;
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     }
-    int fd = tower_connection_release(connection);
-    give_place(server, connection);
     struct tower_fanout_listener listener = {
-        .fd = fd,
         .cursor = tower_air_back(config->air, config->burst_frames),
+        .wants_titles = connection->response.has_titles,
         .address = TOWER_ADDRESS_NONE,
     };
-    int error = -ENOSPC;
-    for (size_t i = 0; i < config->n_fanouts && error < 0; i++) {
+    int error = 0;
+    if (config->addresses)
+        error =
+            tower_addresses_enter(config->addresses, connection->request.peer, &listener.address);
+    listener.fd = tower_connection_release(connection);
+    give_place(server, connection);
+    bool is_taken = false;
+    for (size_t i = 0; i < config->n_fanouts && error == 0 && !is_taken; i++) {
         struct tower_fanout *fanout = config->fanouts[server->next_fanout];
         server->next_fanout = (server->next_fanout + 1) % config->n_fanouts;
-        error = tower_fanout_add(fanout, &listener);
+        is_taken = tower_fanout_add(fanout, &listener) == 0;
     }
-    /* There was a place when the header was made: only a stop, or somebody else who adds listeners,
-     * gets us here. */
-    if (error < 0)
-        tower_fd_close(&fd);
+    if (is_taken)
+        return;
+    /* There was a place when the header was made: only a stop, somebody else who adds listeners, or
+     * several at once from one address get us here. */
+    if (config->addresses)
+        tower_addresses_leave(config->addresses, listener.address);
+    tower_fd_close(&listener.fd);
 }
 
 static void start_answer(struct tower_http_server *server, struct tower_connection *connection) {
@@ -220,13 +242,26 @@ static void start_answer(struct tower_http_server *server, struct tower_connecti
     set_deadline(server, connection, server->config.request_timeout_ns);
 }
 
+/* The connection gets events from now on, first of all how things are. */
+static void begin_events(struct tower_http_server *server, struct tower_connection *connection) {
+    connection->state = TOWER_CONNECTION_EVENTS;
+    connection->deadline_ns = INT64_MAX;
+    connection->has_missed_events = true;
+    server->n_event_clients++;
+    server->next_sample_ns = server->now_ns;
+}
+
 /* The answer has gone out. Returns false if the connection is no longer ours to look at. */
 static bool finish_answer(struct tower_http_server *server, struct tower_connection *connection) {
     enum tower_response_next next = connection->response.next;
-    tower_response_done(&connection->response);
     if (next == TOWER_RESPONSE_STREAM && !server->is_finishing) {
         hand_over(server, connection);
         return false;
+    }
+    tower_response_done(&connection->response);
+    if (next == TOWER_RESPONSE_EVENTS && !server->is_finishing) {
+        begin_events(server, connection);
+        return true;
     }
     if (next == TOWER_RESPONSE_KEEP_ALIVE && !server->is_finishing) {
         tower_connection_reset_request(connection);
@@ -241,6 +276,31 @@ static bool finish_answer(struct tower_http_server *server, struct tower_connect
     return true;
 }
 
+static bool has_output(const struct tower_connection *connection) {
+    return connection->response.body_bytes > 0;
+}
+
+/* Send what is left of the last events; what the client may say is not listened to. */
+static bool step_events(struct tower_http_server *server, struct tower_connection *connection) {
+    if (has_output(connection)) {
+        int sent = tower_connection_write(connection);
+        if (sent < 0) {
+            close_connection(server, connection);
+            return false;
+        }
+        if (sent > 0) {
+            tower_response_done(&connection->response);
+            connection->deadline_ns = INT64_MAX;
+        }
+    }
+    ssize_t n = tower_connection_discard(connection);
+    if (n == -EAGAIN)
+        watch(server, connection, EPOLLIN | (has_output(connection) ? EPOLLOUT : 0U));
+    else if (n <= 0 || connection->discarded_bytes > LINGER_BYTES)
+        close_connection(server, connection);
+    return n > 0 && connection->fd >= 0;
+}
+
 /* One step on. Returns true if another may follow at once; otherwise the connection waits for epoll
  * or is gone. */
 static bool step(struct tower_http_server *server, struct tower_connection *connection) {
@@ -250,6 +310,9 @@ static bool step(struct tower_http_server *server, struct tower_connection *conn
         if (tower_connection_next_request(connection)) {
             /* When places run short none is kept for a request that may never come. */
             bool may_keep_alive = has_place(server) && !server->is_finishing;
+            uint32_t event_places = server->config.max_connections / 2;
+            server->routes.event_places =
+                event_places > server->n_event_clients ? event_places - server->n_event_clients : 0;
             if (tower_routes_answer(&server->routes, &connection->request, may_keep_alive,
                                     &connection->response) < 0) {
                 close_connection(server, connection);
@@ -275,6 +338,8 @@ static bool step(struct tower_http_server *server, struct tower_connection *conn
         else
             close_connection(server, connection);
         return false;
+    case TOWER_CONNECTION_EVENTS:
+        return step_events(server, connection);
     case TOWER_CONNECTION_LINGERING:
         n = tower_connection_discard(connection);
         if (n == -EAGAIN)
@@ -302,7 +367,7 @@ static void advance(struct tower_http_server *server, struct tower_connection *c
 static bool is_dispensable(const struct tower_http_server *server,
                            const struct tower_connection *connection) {
     int64_t begun_ns = connection->deadline_ns - server->config.request_timeout_ns;
-    if (connection->fd < 0)
+    if (connection->fd < 0 || connection->state == TOWER_CONNECTION_EVENTS)
         return false;
     if (connection->state == TOWER_CONNECTION_LINGERING ||
         (connection->state == TOWER_CONNECTION_READING && connection->n_requests > 0 &&
@@ -421,11 +486,56 @@ static void expire_connections(struct tower_http_server *server) {
     }
 }
 
+/* Give the connection `text`. Who has not taken the last one yet misses this one, and gets
+ * everything once it has. */
+static void send_events(struct tower_http_server *server, struct tower_connection *connection,
+                        const char *text, size_t bytes) {
+    if (has_output(connection)) {
+        connection->has_missed_events = true;
+        return;
+    }
+    struct tower_response *response = &connection->response;
+    if (connection->has_missed_events)
+        response->body = tower_events_all(&server->last, &response->body_bytes);
+    else if ((response->body = malloc(bytes)) != NULL)
+        memcpy(response->body, text, response->body_bytes = bytes);
+    if (!response->body) {
+        close_connection(server, connection);
+        return;
+    }
+    connection->has_missed_events = false;
+    set_deadline(server, connection, server->config.request_timeout_ns);
+    advance(server, connection);
+}
+
+/* Look at the transmitter's state, and tell who wants to know. */
+static void sample(struct tower_http_server *server) {
+    if (server->now_ns < server->next_sample_ns || server->is_finishing)
+        return;
+    server->next_sample_ns = server->now_ns + SAMPLE_NS;
+    struct tower_status last = server->last;
+    tower_routes_get_status(&server->routes, &server->last);
+    tower_history_sample(&server->history, &server->last);
+    bool is_time_for_status = server->n_samples++ % SAMPLES_A_STATUS == 0;
+    if (server->n_event_clients == 0)
+        return;
+    size_t bytes = 0;
+    char *text = tower_events_news(&last, &server->last, is_time_for_status, &bytes);
+    for (uint32_t i = 0; text && i < server->n_touched; i++) {
+        struct tower_connection *connection = &server->connections[i];
+        if (connection->fd >= 0 && connection->state == TOWER_CONNECTION_EVENTS)
+            send_events(server, connection, text, bytes);
+    }
+    free(text);
+}
+
 static int timeout_ms(const struct tower_http_server *server, int64_t deadline_ns) {
     if (server->n_used > 0 && server->next_deadline_ns < deadline_ns)
         deadline_ns = server->next_deadline_ns;
     if (server->accept_again_ns != INT64_MIN && server->accept_again_ns < deadline_ns)
         deadline_ns = server->accept_again_ns;
+    if (!server->is_finishing && server->next_sample_ns < deadline_ns)
+        deadline_ns = server->next_sample_ns;
     /* Full: before long somebody may be done without. */
     if (!server->is_accepting && server->listen_fd >= 0 &&
         server->now_ns + ACCEPT_PAUSE_NS < deadline_ns)
@@ -457,6 +567,7 @@ static int turn(struct tower_http_server *server, int64_t deadline_ns) {
         else
             handle_connection_event(server, &events[i]);
     }
+    sample(server);
     expire_connections(server);
     update_accepting(server);
     return n;
@@ -469,7 +580,8 @@ static void finish(struct tower_http_server *server) {
     server->accept_again_ns = INT64_MIN;
     for (uint32_t i = 0; i < server->n_touched; i++) {
         struct tower_connection *connection = &server->connections[i];
-        if (connection->fd >= 0 && connection->state == TOWER_CONNECTION_READING)
+        if (connection->fd >= 0 && (connection->state == TOWER_CONNECTION_READING ||
+                                    connection->state == TOWER_CONNECTION_EVENTS))
             close_connection(server, connection);
     }
     server->now_ns = tower_clock_now_ns(server->config.clock);
@@ -495,6 +607,7 @@ int tower_http_server_start(struct tower_http_server *server) {
     if (server->was_started)
         return -EALREADY;
     server->now_ns = tower_clock_now_ns(server->config.clock);
+    server->next_sample_ns = server->now_ns;
     int error = tower_thread_start(&server->thread, "http", run, server);
     server->was_started = server->is_running = error == 0;
     return error;

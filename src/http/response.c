@@ -13,8 +13,14 @@ const char *tower_response_phrase(int status) {
     switch (status) {
     case 200:
         return "OK";
+    case 204:
+        return "No Content";
     case 400:
         return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
     case 404:
         return "Not Found";
     case 405:
@@ -59,9 +65,10 @@ static void append(struct tower_response *response, const char *format, ...) {
 
 static void append_status(struct tower_response *response, int status,
                           const struct tower_response_options *options) {
-    append(response, "HTTP/1.%u %d %s\r\nServer: tower/%s\r\n",
-           options->minor_version == 0 ? 0U : 1U, status, tower_response_phrase(status),
-           tower_version());
+    append(response, "HTTP/1.%u %d %s\r\n", options->minor_version == 0 ? 0U : 1U, status,
+           tower_response_phrase(status));
+    if (options->names_server)
+        append(response, "Server: tower/%s\r\n", tower_version());
 }
 
 static void append_rest(struct tower_response *response,
@@ -80,8 +87,9 @@ int tower_response_make(struct tower_response *response, int status, const char 
     append_status(response, status, options);
     append(response,
            "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\nContent-Length: %zu\r\n"
-           "Cache-Control: no-store\r\nConnection: %s\r\n",
-           content_type, body_bytes, options->keeps_alive ? "keep-alive" : "close");
+           "Cache-Control: %s\r\nConnection: %s\r\n",
+           content_type, body_bytes, options->cache_control ? options->cache_control : "no-store",
+           options->keeps_alive ? "keep-alive" : "close");
     append_rest(response, options);
     if (response->head_bytes == sizeof response->head) {
         free(body);
@@ -112,18 +120,37 @@ int tower_response_make_text(struct tower_response *response, int status,
                                options);
 }
 
-int tower_response_make_stream(struct tower_response *response,
-                               const struct tower_response_options *options) {
+int tower_response_make_empty(struct tower_response *response, int status,
+                              const struct tower_response_options *options) {
     tower_response_done(response);
-    append_status(response, 200, options);
-    append(response, "Content-Type: audio/mpeg\r\nCache-Control: no-cache, no-store\r\n"
-                     "Accept-Ranges: none\r\nConnection: close\r\n");
+    append_status(response, status, options);
+    append(response, "Connection: %s\r\n", options->keeps_alive ? "keep-alive" : "close");
     append_rest(response, options);
     if (response->head_bytes == sizeof response->head) {
         response->head_bytes = 0;
         return -ENOSPC;
     }
-    response->next = options->is_head ? TOWER_RESPONSE_CLOSE : TOWER_RESPONSE_STREAM;
+    response->next = options->keeps_alive ? TOWER_RESPONSE_KEEP_ALIVE : TOWER_RESPONSE_CLOSE;
+    return 0;
+}
+
+int tower_response_make_endless(struct tower_response *response, const char *content_type,
+                                enum tower_response_next next,
+                                const struct tower_response_options *options) {
+    tower_response_done(response);
+    append_status(response, 200, options);
+    /* A proxy that gathers what it passes on (nginx does) would hold it back. */
+    append(response,
+           "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n"
+           "Cache-Control: no-cache, no-store\r\nX-Accel-Buffering: no\r\n"
+           "Accept-Ranges: none\r\nConnection: close\r\n",
+           content_type);
+    append_rest(response, options);
+    if (response->head_bytes == sizeof response->head) {
+        response->head_bytes = 0;
+        return -ENOSPC;
+    }
+    response->next = options->is_head ? TOWER_RESPONSE_CLOSE : next;
     return 0;
 }
 
@@ -134,4 +161,5 @@ void tower_response_done(struct tower_response *response) {
     response->head_bytes = 0;
     response->sent_bytes = 0;
     response->next = TOWER_RESPONSE_CLOSE;
+    response->has_titles = false;
 }

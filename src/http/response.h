@@ -5,16 +5,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define TOWER_RESPONSE_HEAD_BYTES 1024
+#define TOWER_RESPONSE_HEAD_BYTES 4096
 
 enum tower_response_next {
     TOWER_RESPONSE_KEEP_ALIVE, /* the next request may come */
     TOWER_RESPONSE_CLOSE,
     TOWER_RESPONSE_STREAM, /* the socket goes to a fan-out worker */
+    TOWER_RESPONSE_EVENTS, /* events follow, without end */
 };
 
 struct tower_response {
     enum tower_response_next next;
+    bool has_titles; /* of a stream: with titles in it */
     char head[TOWER_RESPONSE_HEAD_BYTES];
     size_t head_bytes;
     char *body; /* on the heap; NULL: none */
@@ -27,8 +29,10 @@ struct tower_response_options {
     unsigned minor_version; /* of the client's HTTP/1.x */
     bool is_head;           /* asked with HEAD: the header alone */
     bool keeps_alive;
-    bool allows_any_origin; /* a page from anywhere may read it */
-    const char *extra;      /* further header lines, each with CRLF; NULL: none */
+    bool allows_any_origin;    /* a page from anywhere may read it */
+    bool names_server;         /* say which program this is */
+    const char *cache_control; /* NULL: "no-store" */
+    const char *extra;         /* further header lines, each with CRLF; NULL: none */
 };
 
 /* Make an answer with `body` of `body_bytes`, from malloc; it belongs to the response, also on
@@ -42,9 +46,15 @@ int tower_response_make_text(struct tower_response *response, int status,
                              const struct tower_response_options *options, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The header of a stream without an end; after it the socket is handed over, or closed for HEAD. */
-int tower_response_make_stream(struct tower_response *response,
-                               const struct tower_response_options *options);
+/* An answer without a body, as 204 is. Errors: -ENOSPC. */
+int tower_response_make_empty(struct tower_response *response, int status,
+                              const struct tower_response_options *options);
+
+/* The header of an answer without an end: `next` says of what, STREAM or EVENTS. After HEAD the
+ * connection is closed. Errors: -ENOSPC. */
+int tower_response_make_endless(struct tower_response *response, const char *content_type,
+                                enum tower_response_next next,
+                                const struct tower_response_options *options);
 
 /* Free the body. Takes one that is all zeros. */
 void tower_response_done(struct tower_response *response);

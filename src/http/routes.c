@@ -1,6 +1,7 @@
-/* routes.c - the addresses there are, and what each answers. */
+/* routes.c - the addresses there are, and those that tell of the transmitter's state. */
 #include "routes.h"
 
+#include "icecast_json.h"
 #include "status_json.h"
 
 #include <errno.h>
@@ -12,67 +13,90 @@
 /* As much of what a client asked for as an answer repeats. */
 #define QUOTED_BYTES 200
 
-typedef int answer_function(struct tower_routes *routes,
-                            const struct tower_response_options *options,
-                            struct tower_response *response);
-
-static struct tower_status ask_status(const struct tower_routes *routes) {
-    struct tower_status status = {0};
-    routes->config->get_status(routes->config->user, &status);
-    status.listeners.refused += routes->n_refused;
-    return status;
-}
-
-static int answer_stream(struct tower_routes *routes, const struct tower_response_options *options,
-                         struct tower_response *response) {
-    struct tower_response_options open_options = *options;
-    open_options.allows_any_origin = true;
-    for (size_t i = 0; i < routes->config->n_fanouts; i++) {
-        struct tower_fanout_stats stats;
-        tower_fanout_get_stats(routes->config->fanouts[i], &stats);
-        if (stats.listeners < stats.capacity)
-            return tower_response_make_stream(response, &open_options);
-    }
-    if (!options->is_head)
-        routes->n_refused++;
-    open_options.extra = "Retry-After: 10\r\n";
-    return tower_response_make_text(response, 503, &open_options,
-                                    "503 Service Unavailable: all places for listeners are taken, "
-                                    "try again in a while\n");
+void tower_routes_get_status(const struct tower_routes *routes, struct tower_status *ret_status) {
+    *ret_status = (struct tower_status){0};
+    routes->config->get_status(routes->config->user, ret_status);
+    ret_status->station = routes->config->station;
+    ret_status->listeners.refused += routes->n_refused;
+    ret_status->listeners_refused_address = routes->n_refused_address;
 }
 
 static int answer_json(char *json, size_t bytes, const struct tower_response_options *options,
                        struct tower_response *response) {
-    struct tower_response_options open_options = *options;
-    open_options.allows_any_origin = true;
-    return tower_response_make(response, 200, "application/json", json, bytes, &open_options);
+    return tower_response_make(response, 200, "application/json", json, bytes, options);
 }
 
-static int answer_status(struct tower_routes *routes, const struct tower_response_options *options,
+static int answer_status(struct tower_routes *routes, const struct tower_request *request,
+                         const struct tower_response_options *options,
                          struct tower_response *response) {
-    struct tower_status status = ask_status(routes);
+    (void)request;
+    struct tower_status status;
+    tower_routes_get_status(routes, &status);
     size_t bytes = 0;
     char *json = tower_status_json(&status, &bytes);
     return answer_json(json, bytes, options, response);
 }
 
-static int answer_buffer(struct tower_routes *routes, const struct tower_response_options *options,
+static int answer_buffer(struct tower_routes *routes, const struct tower_request *request,
+                         const struct tower_response_options *options,
                          struct tower_response *response) {
-    struct tower_status status = ask_status(routes);
+    (void)request;
+    struct tower_status status;
+    tower_routes_get_status(routes, &status);
     size_t bytes = 0;
     char *json = tower_buffer_json(&status.router, &bytes);
     return answer_json(json, bytes, options, response);
 }
 
-static int answer_livez(struct tower_routes *routes, const struct tower_response_options *options,
+static int answer_icecast_status(struct tower_routes *routes, const struct tower_request *request,
+                                 const struct tower_response_options *options,
+                                 struct tower_response *response) {
+    struct tower_status status;
+    char url[TOWER_HTTP_FIELD_BYTES_MAX + 16];
+    tower_routes_get_status(routes, &status);
+    tower_request_base_url(request, routes->config->public_url, url, sizeof url);
+    size_t bytes = 0;
+    char *json = tower_icecast_json(&status, url, &bytes);
+    return answer_json(json, bytes, options, response);
+}
+
+static int answer_history(struct tower_routes *routes, const struct tower_request *request,
+                          const struct tower_response_options *options,
+                          struct tower_response *response) {
+    (void)request;
+    size_t bytes = 0;
+    char *json = tower_history_json(routes->history, &bytes);
+    return answer_json(json, bytes, options, response);
+}
+
+static int answer_events(struct tower_routes *routes, const struct tower_request *request,
+                         const struct tower_response_options *options,
+                         struct tower_response *response) {
+    (void)request;
+    if (routes->event_places > 0 || options->is_head)
+        return tower_response_make_endless(response, "text/event-stream", TOWER_RESPONSE_EVENTS,
+                                           options);
+    struct tower_response_options later = *options;
+    later.extra = "Retry-After: 10\r\n";
+    return tower_response_make_text(response, 503, &later,
+                                    "503 Service Unavailable: all places for /events are taken, "
+                                    "/status can be asked at any time\n");
+}
+
+static int answer_livez(struct tower_routes *routes, const struct tower_request *request,
+                        const struct tower_response_options *options,
                         struct tower_response *response) {
     (void)routes;
+    (void)request;
     return tower_response_make_text(response, 200, options, "alive\n");
 }
 
-static int answer_readyz(struct tower_routes *routes, const struct tower_response_options *options,
+static int answer_readyz(struct tower_routes *routes, const struct tower_request *request,
+                         const struct tower_response_options *options,
                          struct tower_response *response) {
-    struct tower_status status = ask_status(routes);
+    (void)request;
+    struct tower_status status;
+    tower_routes_get_status(routes, &status);
     if (status.last_air_ns == INT64_MIN)
         return tower_response_make_text(response, 503, options,
                                         "not ready: no frame has gone on air yet\n");
@@ -90,12 +114,28 @@ static int answer_readyz(struct tower_routes *routes, const struct tower_respons
                                     "ready: the last frame went on air %lld ms ago\n", age_ms);
 }
 
+/* Who asks for one with GET may ask with HEAD too, and anybody may ask what there is with
+ * OPTIONS. */
 static const struct route {
     const char *path;
-    answer_function *answer;
+    tower_route_function *get;
+    tower_route_function *post; /* NULL: not here */
+    bool is_private;            /* not for pages of other origins */
 } routes_table[] = {
-    {"/stream", answer_stream}, {"/stream.mp3", answer_stream},   {"/status", answer_status},
-    {"/livez", answer_livez},   {"/tower/buffer", answer_buffer}, {"/readyz", answer_readyz},
+    {"/stream", tower_route_stream, NULL, false},
+    {"/stream.mp3", tower_route_stream, NULL, false},
+    {"/listen.m3u", tower_route_m3u, NULL, false},
+    {"/listen.pls", tower_route_pls, NULL, false},
+    {"/listen.xspf", tower_route_xspf, NULL, false},
+    {"/status", answer_status, NULL, false},
+    {"/status-json.xsl", answer_icecast_status, NULL, false},
+    {"/history", answer_history, NULL, false},
+    {"/events", answer_events, NULL, false},
+    {"/metadata", tower_route_title, tower_route_set_title, false},
+    {"/admin/metadata", tower_route_icecast_title, NULL, true},
+    {"/tower/buffer", answer_buffer, NULL, false},
+    {"/livez", answer_livez, NULL, false},
+    {"/readyz", answer_readyz, NULL, false},
 };
 #define N_ROUTES (sizeof routes_table / sizeof *routes_table)
 
@@ -122,29 +162,34 @@ static int answer_error(struct tower_response *response, int status,
     return tower_response_make(response, status, "text/plain; charset=utf-8", text, bytes, options);
 }
 
-/* The path in a request's target, be it "/stream?x=1" or "http://host/stream". */
-static void find_path(const struct tower_request *request, const char **ret_path,
-                      size_t *ret_bytes) {
-    struct http_parser_url url;
-    http_parser_url_init(&url);
-    *ret_path = "";
-    *ret_bytes = 0;
-    if (http_parser_parse_url(request->target, request->target_bytes, 0, &url) == 0 &&
-        (url.field_set & (1U << UF_PATH))) {
-        *ret_path = request->target + url.field_data[UF_PATH].off;
-        *ret_bytes = url.field_data[UF_PATH].len;
-    }
-}
-
 static const struct route *find_route(const struct tower_request *request) {
     const char *path;
     size_t bytes;
-    find_path(request, &path, &bytes);
+    tower_request_path(request, &path, &bytes);
     for (size_t i = 0; i < N_ROUTES; i++) {
         if (strlen(routes_table[i].path) == bytes && memcmp(routes_table[i].path, path, bytes) == 0)
             return &routes_table[i];
     }
     return NULL;
+}
+
+static const char *allow_line(const struct route *route) {
+    return route->post ? "Allow: GET, HEAD, POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
+}
+
+/* What a browser asks before it lets a page of another origin do what is out of the ordinary. */
+static int answer_options(struct tower_response *response, const struct route *route,
+                          const struct tower_response_options *options) {
+    struct tower_response_options plain = *options;
+    char extra[512];
+    const char *methods = route->post ? "GET, HEAD, POST, OPTIONS" : "GET, HEAD, OPTIONS";
+    (void)snprintf(extra, sizeof extra,
+                   "%sAccess-Control-Allow-Methods: %s\r\n"
+                   "Access-Control-Allow-Headers: Authorization, Content-Type, Icy-MetaData, "
+                   "Range, Cache-Control, Last-Event-ID\r\nAccess-Control-Max-Age: 86400\r\n",
+                   allow_line(route), methods);
+    plain.extra = plain.allows_any_origin ? extra : allow_line(route);
+    return tower_response_make_empty(response, 204, &plain);
 }
 
 int tower_routes_answer(struct tower_routes *routes, const struct tower_request *request,
@@ -153,15 +198,20 @@ int tower_routes_answer(struct tower_routes *routes, const struct tower_request 
         .minor_version = request->minor_version,
         .is_head = request->refusal == 0 && request->method == HTTP_HEAD,
         .keeps_alive = request->keeps_alive && may_keep_alive,
+        .names_server = routes->config->names_server,
     };
     if (request->refusal != 0)
         return answer_error(response, request->refusal, &options, request->reason, NULL);
     const struct route *route = find_route(request);
     if (!route)
         return answer_error(response, 404, &options, "there is nothing at", request->target);
-    if (request->method != HTTP_GET && request->method != HTTP_HEAD) {
-        options.extra = "Allow: GET, HEAD\r\n";
-        return answer_error(response, 405, &options, "this method is not for", request->target);
-    }
-    return route->answer(routes, &options, response);
+    options.allows_any_origin = !route->is_private;
+    if (request->method == HTTP_OPTIONS)
+        return answer_options(response, route, &options);
+    if (request->method == HTTP_POST && route->post)
+        return route->post(routes, request, &options, response);
+    if (request->method == HTTP_GET || request->method == HTTP_HEAD)
+        return route->get(routes, request, &options, response);
+    options.extra = allow_line(route);
+    return answer_error(response, 405, &options, "this method is not for", request->target);
 }

@@ -2,7 +2,8 @@
 #ifndef TOWER_HTTP_ROUTES_H
 #define TOWER_HTTP_ROUTES_H
 
-#include "connection.h"
+#include "history.h"
+#include "request.h"
 #include "response.h"
 
 #include "tower/http_server.h"
@@ -10,12 +11,29 @@
 /* Owned by the control thread. */
 struct tower_routes {
     const struct tower_http_server_config *config;
-    uint64_t n_refused; /* listeners turned away because every worker was full */
+    const struct tower_history *history;
+    uint32_t event_places;      /* how many more may have the events */
+    uint64_t n_refused;         /* listeners turned away because every worker was full, */
+    uint64_t n_refused_address; /* and because of too many from their address */
 };
 
 /* Make the answer to `request`. `may_keep_alive` false closes the connection after it, whatever the
  * client asked for. Errors: -ENOMEM, -ENOSPC; then there is no answer. */
 int tower_routes_answer(struct tower_routes *routes, const struct tower_request *request,
                         bool may_keep_alive, struct tower_response *response);
+
+/* The state of the transmitter now, with what only the server knows of. */
+void tower_routes_get_status(const struct tower_routes *routes, struct tower_status *ret_status);
+
+/* What one address answers. */
+typedef int tower_route_function(struct tower_routes *routes, const struct tower_request *request,
+                                 const struct tower_response_options *options,
+                                 struct tower_response *response);
+
+/* For listeners: the stream, and playlists that name it. */
+tower_route_function tower_route_stream, tower_route_m3u, tower_route_pls, tower_route_xspf;
+
+/* Titles: read, and set with the password, as ours and as Icecast has it. */
+tower_route_function tower_route_title, tower_route_set_title, tower_route_icecast_title;
 
 #endif

@@ -4,7 +4,6 @@
 #include "tower/levels.h"
 #include "tower/version.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +49,7 @@ static json_t *frames_by_origin_json(const struct tower_status *status) {
     return frames;
 }
 
-static json_t *levels_json(const struct tower_pump_stats *pump) {
+json_t *tower_levels_json(const struct tower_pump_stats *pump) {
     return json_pack("{s:[f, f], s:[f, f]}", "peak_dbfs", tower_levels_dbfs(pump->peak[0]),
                      tower_levels_dbfs(pump->peak[1]), "rms_dbfs", tower_levels_dbfs(pump->rms[0]),
                      tower_levels_dbfs(pump->rms[1]));
@@ -113,14 +112,16 @@ static json_t *fallback_json(const struct tower_fallback_stats *fallback) {
                      (int)fallback->is_file_ready);
 }
 
-static json_t *listeners_json(const struct tower_fanout_stats *listeners) {
+static json_t *listeners_json(const struct tower_status *status) {
+    const struct tower_fanout_stats *listeners = &status->listeners;
     const uint64_t *ended = listeners->ended;
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I}",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I}",
         "current", whole(listeners->listeners), "blocked", whole(listeners->blocked), "with_titles",
         whole(listeners->with_titles), "cadence_frames", whole(listeners->phase_groups), "peak",
         whole(listeners->listeners_peak), "capacity", whole(listeners->capacity), "accepted",
-        whole(listeners->accepted), "refused", whole(listeners->refused), "ended", "closed",
+        whole(listeners->accepted), "refused", whole(listeners->refused), "refused_address",
+        whole(status->listeners_refused_address), "ended", "closed",
         whole(ended[TOWER_LISTENER_CLOSED]), "failed", whole(ended[TOWER_LISTENER_FAILED]),
         "timeout", whole(ended[TOWER_LISTENER_TIMEOUT]), "lagged",
         whole(ended[TOWER_LISTENER_LAGGED]), "shutdown", whole(ended[TOWER_LISTENER_SHUTDOWN]),
@@ -148,25 +149,40 @@ static char *to_text(json_t *json, size_t *ret_bytes) {
     return text;
 }
 
-char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {
+static json_t *title_json(const struct tower_title *title) {
+    if (title->number == 0)
+        return json_null();
+    return json_pack("{s:s, s:I}", "text", title->text, "from_frame", whole(title->from_frame));
+}
+
+static json_t *station_json(const struct tower_station *station) {
+    return json_pack("{s:s, s:s, s:s, s:s}", "name", station->name ? station->name : "",
+                     "description", station->description ? station->description : "", "genre",
+                     station->genre ? station->genre : "", "url", station->url ? station->url : "");
+}
+
+json_t *tower_status_object(const struct tower_status *status) {
     int64_t now_ns = status->now_ns;
-    json_t *json = json_pack(
-        "{s:s, s:s, s:o, s:o, s:s, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, "
-        "s:o, s:o}",
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, "
+        "s:o, s:o, s:o, s:o}",
         "state", tower_service_state_name(status->state), "origin",
         tower_origin_name(status->pump.origin), "origin_seconds",
         age(now_ns,
             status->pump.last_emit_ns == INT64_MIN ? INT64_MIN : status->pump.origin_since_ns),
-        "uptime_seconds", age(now_ns, status->started_ns), "version", tower_version(),
-        "bitrate_bps", (json_int_t)status->bitrate_bps, "frame_samples",
-        (json_int_t)status->frame_samples, "air", "frames", whole(status->air_frames), "bytes",
-        whole(status->air_bytes), "seconds_since_frame", age(now_ns, status->last_air_ns), "ticks",
-        ticks_json(&status->pump), "frames_by_origin", frames_by_origin_json(status), "levels",
-        levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
+        "uptime_seconds", age(now_ns, status->started_ns), "version", tower_version(), "station",
+        station_json(&status->station), "title", title_json(&status->title), "bitrate_bps",
+        (json_int_t)status->bitrate_bps, "frame_samples", (json_int_t)status->frame_samples, "air",
+        "frames", whole(status->air_frames), "bytes", whole(status->air_bytes),
+        "seconds_since_frame", age(now_ns, status->last_air_ns), "ticks", ticks_json(&status->pump),
+        "frames_by_origin", frames_by_origin_json(status), "levels",
+        tower_levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
         producers_json(&status->producers, now_ns), "router", router_json(&status->router),
-        "fallback", fallback_json(&status->fallback), "listeners",
-        listeners_json(&status->listeners));
-    return to_text(json, ret_bytes);
+        "fallback", fallback_json(&status->fallback), "listeners", listeners_json(status));
+}
+
+char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {
+    return to_text(tower_status_object(status), ret_bytes);
 }
 
 char *tower_buffer_json(const struct tower_router_stats *router, size_t *ret_bytes) {

@@ -4,6 +4,12 @@
 
 #include "tower/status.h"
 
+#include <jansson.h>
+
+/* What /status says, and the levels in it; NULL if there is no memory. */
+json_t *tower_status_object(const struct tower_status *status);
+json_t *tower_levels_json(const struct tower_pump_stats *pump);
+
 /* Each returns text that ends with a newline, from malloc, and its length in `ret_bytes`; NULL if
  * there is no memory. */
 

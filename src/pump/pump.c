@@ -24,6 +24,7 @@ struct tower_pump {
     bool is_failing; /* the last write failed; likewise */
     bool has_origin; /* a frame has been emitted */
     struct tower_transition transition;
+    struct tower_levels levels[TOWER_PUMP_LEVEL_FRAMES]; /* of the last frames, in turn */
     int16_t frame[TOWER_FRAME_SAMPLES_MAX * TOWER_CHANNELS];
 
     /* Owned by the caller of start and stop. */
@@ -156,14 +157,19 @@ static enum tower_origin take_frame(struct tower_pump *pump, bool is_late) {
     return origin;
 }
 
+/* Of the last frames together, so that who looks ten times a second misses none. */
 static void publish_levels(struct tower_pump *pump) {
-    struct tower_levels levels;
-    tower_levels_reset(&levels);
-    tower_levels_add(&levels, pump->frame, pump->config.frame_samples);
+    struct tower_levels *newest = &pump->levels[pump->tick % TOWER_PUMP_LEVEL_FRAMES];
+    tower_levels_reset(newest);
+    tower_levels_add(newest, pump->frame, pump->config.frame_samples);
+    struct tower_levels window;
+    tower_levels_reset(&window);
+    for (unsigned i = 0; i < TOWER_PUMP_LEVEL_FRAMES; i++)
+        tower_levels_join(&window, &pump->levels[i]);
     for (unsigned channel = 0; channel < TOWER_CHANNELS; channel++) {
-        atomic_store_explicit(&pump->peak[channel], levels.peak[channel], memory_order_relaxed);
+        atomic_store_explicit(&pump->peak[channel], window.peak[channel], memory_order_relaxed);
         atomic_store_explicit(&pump->rms[channel],
-                              (uint16_t)lrint(tower_levels_rms(&levels, channel)),
+                              (uint16_t)lrint(tower_levels_rms(&window, channel)),
                               memory_order_relaxed);
     }
 }

@@ -1,8 +1,10 @@
 /* service.c - TowerService: the wiring. */
 #include "tower/service.h"
 
+#include "tower/addresses.h"
 #include "tower/air.h"
 #include "tower/http_server.h"
+#include "tower/titles.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -26,10 +28,13 @@
 struct tower_service {
     /* Constant after new. The parts, in the order they are built. */
     struct tower_config config;
+    char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
     struct tower_clock *clock;
     struct tower_router *router;
     struct tower_fallback *fallback;
     struct tower_air *air;
+    struct tower_titles *titles;
+    struct tower_addresses *addresses; /* NULL: without a limit */
     struct tower_fanout *fanouts[TOWER_CONFIG_WORKERS_MAX];
     size_t n_fanouts;
     struct tower_encoder_manager *encoder;
@@ -67,6 +72,8 @@ static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
 /* On the encoder thread. */
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
+    tower_titles_mark(service->titles, tower_air_frames(service->air),
+                      tower_air_head(service->air));
     if (tower_air_publish(service->air, mp3_frame, bytes) == 0)
         atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
                               memory_order_relaxed);
@@ -149,10 +156,19 @@ static int build_air(struct tower_service *service, char *error, size_t error_by
     if (result < 0)
         return fail(error, error_bytes, result, "making the air ring", "", "");
     uint32_t places = bounded_listeners(config->max_listeners);
+    result = tower_titles_new(&service->titles);
+    if (result == 0 && config->max_listeners_per_address > 0)
+        result =
+            tower_addresses_new(places, config->max_listeners_per_address, &service->addresses);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the tables of titles and addresses", "",
+                    "");
     uint32_t workers = worker_count(config, places);
     struct tower_fanout_config fanout = {
         .clock = service->clock,
         .air = service->air,
+        .titles = service->titles,
+        .addresses = service->addresses,
         .client_timeout_ns = config->client_timeout_ns,
         .burst_frames = mp3_frames_in(config->burst_ns),
         .phase_groups = phase_groups(config->cadence_ns),
@@ -240,6 +256,13 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .n_fanouts = service->n_fanouts,
         .burst_frames = mp3_frames_in(config->burst_ns),
         .client_buffer_bytes = config->client_buffer_bytes,
+        .titles = service->titles,
+        .addresses = service->addresses,
+        .station = {config->name, config->description, config->genre, config->url},
+        .public_url = config->public_url,
+        .password = service->password,
+        .bitrate_bps = config->bitrate_bps,
+        .names_server = config->has_server_header,
         .max_connections = HTTP_CONNECTIONS,
         .request_timeout_ns = HTTP_REQUEST_TIMEOUT_NS,
         .get_status = tower_service_get_status,
@@ -272,7 +295,9 @@ int tower_service_new(const struct tower_config *config, struct tower_clock *clo
     service->clock = clock;
     service->last_air_ns = INT64_MIN;
     service->started_ns = tower_clock_now_ns(clock);
-    int result = build_programme(service, error, error_bytes);
+    int result = tower_config_read_password(config, service->password, error, error_bytes);
+    if (result == 0)
+        result = build_programme(service, error, error_bytes);
     if (result == 0)
         result = build_air(service, error, error_bytes);
     if (result == 0)
@@ -296,6 +321,8 @@ void tower_service_free(struct tower_service *service) {
     tower_encoder_manager_free(service->encoder);
     for (size_t i = 0; i < service->n_fanouts; i++)
         tower_fanout_free(service->fanouts[i]);
+    tower_titles_free(service->titles);
+    tower_addresses_free(service->addresses);
     tower_air_free(service->air);
     tower_fallback_free(service->fallback);
     tower_router_free(service->router);
@@ -406,6 +433,7 @@ void tower_service_get_status(void *user, struct tower_status *ret_status) {
     tower_fallback_get_stats(service->fallback, &ret_status->fallback);
     tower_encoder_manager_get_stats(service->encoder, &ret_status->encoder);
     tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
+    tower_titles_get(service->titles, &ret_status->title);
     for (size_t i = 0; i < service->n_fanouts; i++) {
         struct tower_fanout_stats fanout;
         tower_fanout_get_stats(service->fanouts[i], &fanout);

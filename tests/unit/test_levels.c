@@ -40,10 +40,29 @@ static void test_most_negative_sample_is_full_scale(void **state) {
     assert_true(tower_levels_dbfs(levels.peak[0]) == 0);
 }
 
+static void test_measurements_joined_are_as_one(void **state) {
+    (void)state;
+    const int16_t samples[] = {100, -7, -300, 50, 20, -32768, 5, 6};
+    struct tower_levels whole, first, second;
+    tower_levels_reset(&whole);
+    tower_levels_reset(&first);
+    tower_levels_reset(&second);
+    tower_levels_add(&whole, samples, 4);
+    tower_levels_add(&first, samples, 1);
+    tower_levels_add(&second, samples + 2, 3);
+    tower_levels_join(&first, &second);
+    assert_int_equal(first.n_samples, 4);
+    for (unsigned channel = 0; channel < 2; channel++) {
+        assert_int_equal(first.peak[channel], whole.peak[channel]);
+        assert_true(first.square_sum[channel] == whole.square_sum[channel]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sine_has_its_peak_and_rms),
         cmocka_unit_test(test_most_negative_sample_is_full_scale),
+        cmocka_unit_test(test_measurements_joined_are_as_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

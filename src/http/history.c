@@ -1,0 +1,193 @@
+/* history.c - seconds and notes of the last quarter of an hour. */
+#include "history.h"
+
+#include "utf8.h"
+
+#include "tower/levels.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* From what should be on air to what should not. */
+static const enum tower_origin by_rank[TOWER_ORIGIN_COUNT] = {
+    TOWER_ORIGIN_LIVE, TOWER_ORIGIN_FILE,    TOWER_ORIGIN_GRACE,
+    TOWER_ORIGIN_TONE, TOWER_ORIGIN_SILENCE, TOWER_ORIGIN_REPAIR};
+
+static void note(struct tower_history *history, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note(struct tower_history *history, const char *format, ...) {
+    struct tower_history_note *place = &history->notes[history->n_notes++ % TOWER_HISTORY_NOTES];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(place->text, sizeof place->text, format, arguments);
+    va_end(arguments);
+    place->at_ns = history->now_ns;
+}
+
+static void note_count(struct tower_history *history, uint64_t before, uint64_t now,
+                       const char *what) {
+    if (now > before)
+        note(history, "%" PRIu64 " %s", now - before, what);
+}
+
+static bool had_producer(const struct tower_pcm_socket_stats *stats, uint64_t id) {
+    for (size_t i = 0; i < stats->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        if (stats->producers[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+static void note_producers(struct tower_history *history, const struct tower_pcm_socket_stats *from,
+                           const struct tower_pcm_socket_stats *to, const char *what) {
+    for (size_t i = 0; i < from->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        const struct tower_producer_info *producer = &from->producers[i];
+        if (!had_producer(to, producer->id))
+            note(history, "producer %" PRIu64 " (pid %d) %s", producer->id, (int)producer->pid,
+                 what);
+    }
+}
+
+static void note_changes(struct tower_history *history, const struct tower_status *status) {
+    const struct tower_status *last = &history->last;
+    if (status->state != last->state)
+        note(history, "state: %s", tower_service_state_name(status->state));
+    note_producers(history, &status->producers, &last->producers, "connected");
+    note_producers(history, &last->producers, &status->producers, "left");
+    if (status->pump.origin != last->pump.origin)
+        note(history, "on air: %s", tower_origin_name(status->pump.origin));
+    if (status->title.number != last->title.number)
+        note(history, "title: %.100s", status->title.text);
+    if (status->encoder.state != last->encoder.state)
+        note(history, "encoder: %s", tower_encoder_state_name(status->encoder.state));
+    note_count(history, last->pump.ticks_skipped, status->pump.ticks_skipped,
+               "ticks given up: the machine stood still");
+    note_count(history, last->encoder.frames_repair, status->encoder.frames_repair,
+               "frames of silence put in for an encoder that fell behind");
+    note_count(history, last->router.overflow_count, status->router.overflow_count,
+               "frames dropped: the queue was full");
+    note_count(history, last->listeners.ended[TOWER_LISTENER_TIMEOUT],
+               status->listeners.ended[TOWER_LISTENER_TIMEOUT],
+               "listeners dropped: they took nothing");
+    note_count(history, last->listeners.ended[TOWER_LISTENER_LAGGED],
+               status->listeners.ended[TOWER_LISTENER_LAGGED],
+               "listeners dropped: they kept falling behind");
+    note_count(history, last->listeners.refused + last->listeners_refused_address,
+               status->listeners.refused + status->listeners_refused_address,
+               "listeners turned away");
+}
+
+/* Of the frames since the last second the one furthest from live; the one now if there were none.
+ */
+static enum tower_origin worst_origin(const struct tower_status *from,
+                                      const struct tower_status *to) {
+    enum tower_origin worst = to->pump.origin;
+    bool is_any = false;
+    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++) {
+        enum tower_origin origin = by_rank[i];
+        uint64_t before = from->pump.frames_by_origin[origin];
+        uint64_t now = to->pump.frames_by_origin[origin];
+        if (origin == TOWER_ORIGIN_REPAIR) {
+            before += from->encoder.frames_repair;
+            now += to->encoder.frames_repair;
+        }
+        if (now > before) {
+            worst = origin;
+            is_any = true;
+        }
+    }
+    return is_any ? worst : to->pump.origin;
+}
+
+/* The largest lateness since the last second, as the histogram has it. */
+static uint32_t largest_lateness_us(const struct tower_status *from,
+                                    const struct tower_status *to) {
+    struct tower_histogram_snapshot since = to->pump.lateness;
+    since.total = 0;
+    for (int i = 0; i < TOWER_HISTOGRAM_BUCKETS; i++) {
+        since.counts[i] -= from->pump.lateness.counts[i];
+        since.total += since.counts[i];
+    }
+    return (uint32_t)(tower_histogram_quantile_ns(&since, 1.0) / 1000);
+}
+
+static void enter_second(struct tower_history *history, const struct tower_status *status) {
+    history->seconds[history->n_seconds++ % TOWER_HISTORY_SECONDS] = (struct tower_history_second){
+        .origin = (uint8_t)worst_origin(&history->second, status),
+        .peak = history->peak,
+        .lateness_us = largest_lateness_us(&history->second, status),
+        .listeners = status->listeners.listeners,
+    };
+    history->second = *status;
+    history->peak = 0;
+}
+
+void tower_history_sample(struct tower_history *history, const struct tower_status *status) {
+    bool is_first = history->n_seconds == 0 && history->now_ns == 0;
+    history->now_ns = status->now_ns;
+    if (is_first) {
+        history->second = *status;
+        note(history, "the transmitter started");
+    } else {
+        note_changes(history, status);
+    }
+    history->last = *status;
+    for (unsigned channel = 0; channel < TOWER_CHANNELS; channel++) {
+        if (status->pump.peak[channel] > history->peak)
+            history->peak = status->pump.peak[channel];
+    }
+    if (status->now_ns - history->second.now_ns >= TOWER_NS_PER_S)
+        enter_second(history, status);
+}
+
+static json_t *seconds_json(const struct tower_history *history) {
+    json_t *list = json_array();
+    uint64_t first =
+        history->n_seconds > TOWER_HISTORY_SECONDS ? history->n_seconds - TOWER_HISTORY_SECONDS : 0;
+    for (uint64_t i = first; list && i < history->n_seconds; i++) {
+        const struct tower_history_second *second = &history->seconds[i % TOWER_HISTORY_SECONDS];
+        json_t *one = json_pack(
+            "{s:s, s:I, s:f, s:f}", "origin", tower_origin_name((enum tower_origin)second->origin),
+            "listeners", (json_int_t)second->listeners, "lateness_ms", second->lateness_us / 1e3,
+            "peak_dbfs", tower_levels_dbfs(second->peak));
+        if (json_array_append_new(list, one) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *notes_json(const struct tower_history *history) {
+    json_t *list = json_array();
+    uint64_t first =
+        history->n_notes > TOWER_HISTORY_NOTES ? history->n_notes - TOWER_HISTORY_NOTES : 0;
+    for (uint64_t i = first; list && i < history->n_notes; i++) {
+        const struct tower_history_note *one = &history->notes[i % TOWER_HISTORY_NOTES];
+        double age = (double)(history->now_ns - one->at_ns) / (double)TOWER_NS_PER_S;
+        /* A title may have been cut in the middle of a character. */
+        size_t bytes = strlen(one->text);
+        while (bytes > 0 && !tower_utf8_is_valid(one->text, bytes))
+            bytes--;
+        json_t *text = json_stringn(one->text, bytes);
+        if (json_array_append_new(list, json_pack("{s:f, s:o}", "seconds_ago", age, "text", text)) <
+            0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+char *tower_history_json(const struct tower_history *history, size_t *ret_bytes) {
+    json_t *json =
+        json_pack("{s:o, s:o}", "seconds", seconds_json(history), "events", notes_json(history));
+    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(json);
+    if (text)
+        *ret_bytes = strlen(text);
+    return text;
+}

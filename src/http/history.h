@@ -1,0 +1,39 @@
+/* history.h - what the last quarter of an hour was like, for who opens the page now. */
+#ifndef TOWER_HTTP_HISTORY_H
+#define TOWER_HTTP_HISTORY_H
+
+#include "tower/status.h"
+
+#define TOWER_HISTORY_SECONDS 900
+#define TOWER_HISTORY_NOTES 100
+#define TOWER_HISTORY_NOTE_BYTES 128
+
+/* Owned by the control thread. All zeros to begin with. */
+struct tower_history {
+    struct tower_history_second {
+        uint8_t origin; /* the one furthest from live that was on air in it */
+        uint16_t peak;  /* of either channel */
+        uint32_t lateness_us;
+        uint64_t listeners;
+    } seconds[TOWER_HISTORY_SECONDS];
+    uint64_t n_seconds; /* so far; the last is at (n_seconds - 1) % TOWER_HISTORY_SECONDS */
+
+    struct tower_history_note {
+        int64_t at_ns; /* on the clock */
+        char text[TOWER_HISTORY_NOTE_BYTES];
+    } notes[TOWER_HISTORY_NOTES];
+    uint64_t n_notes;
+
+    int64_t now_ns;
+    struct tower_status last;   /* as of the last sample */
+    struct tower_status second; /* as of the last second that was entered */
+    uint16_t peak;              /* since then */
+};
+
+/* Take note of `status`, about ten times a second; a second that is over is entered. */
+void tower_history_sample(struct tower_history *history, const struct tower_status *status);
+
+/* {"seconds": [...], "events": [...]}, from malloc; NULL if there is no memory. */
+char *tower_history_json(const struct tower_history *history, size_t *ret_bytes);
+
+#endif
