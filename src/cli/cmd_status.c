@@ -3,6 +3,7 @@
 
 #include "http_client.h"
 #include "program.h"
+#include "utf8.h"
 #include "tower/clock.h"
 #include "tower/format.h"
 
@@ -93,10 +94,23 @@ static json_t *look_up(const json_t *json, const char *outer, const char *key) {
     return json_object_get(outer ? json_object_get(json, outer) : json, key);
 }
 
-/* A text is shown on a terminal, so nothing in it may steer one. */
+/* A text is shown on a terminal, so nothing in it may steer one: no control character, of those in
+ * two bytes neither. */
 static void print_text(const char *text) {
-    for (; *text; text++)
-        (void)putchar(*text >= ' ' && *text <= '~' ? *text : '?');
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length = tower_utf8_length(text, left);
+        bool is_plain = length > 2 || (length == 2 && (unsigned char)*text > 0xc2) ||
+                        (length == 2 && (unsigned char)text[1] >= 0xa0) ||
+                        (length == 1 && *text >= ' ' && *text <= '~');
+        if (is_plain)
+            (void)fwrite(text, 1, length, stdout);
+        else
+            (void)putchar('?');
+        length = length > 0 ? length : 1;
+        text += length;
+        left -= length;
+    }
 }
 
 /* The value as it is; "-" where it is missing. */
@@ -165,6 +179,9 @@ static void print_state(const json_t *json) {
     print_value(look_up(json, NULL, "origin"));
     (void)printf(", for ");
     print_duration(look_up(json, NULL, "origin_seconds"));
+    (void)printf("\n");
+    print_label("title");
+    print_value(look_up(json, "title", "text"));
     (void)printf("\n");
 }
 

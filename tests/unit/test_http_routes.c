@@ -1,0 +1,471 @@
+/* test_http_routes.c - what players, sites, automation and the page are answered. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "http_station.h"
+
+/* "source:hackme" */
+#define PASSWORD "Authorization: Basic c291cmNlOmhhY2ttZQ==\r\n"
+
+static int set_up_with_password(void **state) {
+    if (set_up_air(state) < 0)
+        return -1;
+    struct tower_http_server_config config = make_config();
+    config.password = "hackme";
+    config.public_url = "https://radio.example/live";
+    config.names_server = false;
+    start_with(config, PLACES);
+    return 0;
+}
+
+static int set_up_with_addresses(void **state) {
+    if (set_up_air(state) < 0 || tower_addresses_new(8, 2, &station.addresses) < 0)
+        return -1;
+    struct tower_http_server_config config = make_config();
+    config.addresses = station.addresses;
+    start_with(config, 10);
+    return 0;
+}
+
+static void assert_title(const char *text) {
+    struct tower_title title;
+    publish();
+    tower_titles_get(station.titles, &title);
+    assert_string_equal(title.text, text);
+}
+
+/* ---- players ---- */
+
+static void a_stream_says_whose_it_is(void **state) {
+    (void)state;
+    static struct answer answer;
+    for (int wants_titles = 0; wants_titles < 2; wants_titles++) {
+        int fd = http_connect(station.port);
+        assert_true(http_send(fd, "GET /stream HTTP/1.1\r\nHost: x\r\n"));
+        assert_true(http_send(fd, wants_titles ? "icy-metadata: 1\r\n\r\n" : "\r\n"));
+        assert_true(http_read_head(fd, &answer));
+        assert_true(http_header_is(&answer, "icy-name:", "Radio B&B"));
+        assert_true(http_header_is(&answer, "icy-description:", "all day"));
+        assert_true(http_header_is(&answer, "icy-genre:", "various"));
+        assert_true(http_header_is(&answer, "icy-url:", "https://radio.example"));
+        assert_true(http_header_is(&answer, "icy-br:", "128"));
+        assert_true(http_header_is(&answer, "Accept-Ranges:", "none"));
+        if (wants_titles)
+            assert_true(http_header_is(&answer, "icy-metaint:", "16000"));
+        else
+            assert_null(http_header(&answer, "icy-metaint:"));
+        close(fd);
+    }
+}
+
+static void titles_come_in_band_where_they_are_asked_for(void **state) {
+    (void)state;
+    static struct answer answer;
+    static uint8_t data[17000];
+    int fd = http_connect(station.port);
+    assert_int_equal(tower_titles_set(station.titles, "A - B", 5, TOWER_TITLE_FROM_NEXT), 0);
+    publish();
+    assert_true(http_send(fd, "GET /stream HTTP/1.1\r\nHost: x\r\nIcy-MetaData: 1\r\n\r\n"));
+    assert_true(http_read_head(fd, &answer));
+    for (size_t n = 0; n < 16000 + 33; n += (size_t)receive(fd, data + n, 1))
+        while (tower_air_head(station.air) < 16000 + 500)
+            publish();
+    assert_int_equal(data[16000], 2);
+    assert_memory_equal(data + 16001, "StreamTitle='A - B';", 20);
+    close(fd);
+}
+
+static void playlists_name_the_stream(void **state) {
+    (void)state;
+    const struct answer *answer = get("/listen.m3u");
+    assert_true(http_header_is(answer, "Content-Type:", "audio/x-mpegurl"));
+    assert_string_equal(answer->body, "#EXTM3U\n#EXTINF:-1,Radio B&B\nhttp://x/stream\n");
+    answer = get("/listen.pls");
+    assert_true(http_header_is(answer, "Content-Type:", "audio/x-scpls"));
+    assert_non_null(strstr(answer->body, "File1=http://x/stream\n"));
+    answer = get("/listen.xspf");
+    assert_true(http_header_is(answer, "Content-Type:", "application/xspf+xml"));
+    assert_non_null(strstr(answer->body, "<location>http://x/stream</location>"));
+    assert_non_null(strstr(answer->body, "<title>Radio B&amp;B</title>"));
+}
+
+static void an_address_is_what_the_client_can_reach(void **state) {
+    (void)state;
+    char local[64];
+    (void)snprintf(local, sizeof local, "\nhttp://127.0.0.1:%u/stream\n", (unsigned)station.port);
+    const struct {
+        const char *lines;
+        const char *expected;
+    } cases[] = {
+        {"Host: radio.example:8000\r\n", "\nhttp://radio.example:8000/stream\n"},
+        {"Host: [::1]:80\r\n", "\nhttp://[::1]:80/stream\n"},
+        {"Host: a\r\nX-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "\nhttps://b/stream\n"},
+        {"Host: a\r\nX-Forwarded-Proto: javascript\r\n", "\nhttp://a/stream\n"},
+        {"Host: a\"<b>\r\n", local},
+        {"Host: a/b\r\n", local},
+        {"", local},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char request[256];
+        (void)snprintf(request, sizeof request, "GET /listen.m3u HTTP/1.1\r\n%s\r\n",
+                       cases[i].lines);
+        const struct answer *answer = ask(request, false);
+        if (!strstr(answer->body, cases[i].expected))
+            fail_msg("%s: %s", cases[i].lines, answer->body);
+    }
+}
+
+static void a_public_url_is_named_whatever_was_asked(void **state) {
+    (void)state;
+    assert_non_null(strstr(get("/listen.m3u")->body, "\nhttps://radio.example/live/stream\n"));
+    json_t *json = get_json("/status-json.xsl");
+    json_t *source = json_object_get(json_object_get(json, "icestats"), "source");
+    assert_string_equal(json_string_value(json_object_get(source, "listenurl")),
+                        "https://radio.example/live/stream");
+    json_decref(json);
+    assert_null(http_header(get("/livez"), "Server:"));
+    assert_null(http_header(get("/nothing"), "Server:"));
+}
+
+static void icecasts_status_has_icecasts_shape(void **state) {
+    (void)state;
+    json_t *json = get_json("/status-json.xsl");
+    const char *host, *server_id, *start, *url, *name, *type, *title, *genre;
+    int listeners, peak, bitrate;
+    assert_int_equal(
+        json_unpack(json, "{s:{s:s, s:s, s:s, s:{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:i}}}",
+                    "icestats", "host", &host, "server_id", &server_id, "server_start_iso8601",
+                    &start, "source", "listenurl", &url, "server_name", &name, "server_type", &type,
+                    "title", &title, "genre", &genre, "listeners", &listeners, "listener_peak",
+                    &peak, "bitrate", &bitrate),
+        0);
+    assert_string_equal(host, "x");
+    assert_string_equal(url, "http://x/stream");
+    assert_string_equal(name, "Radio B&B");
+    assert_string_equal(type, "audio/mpeg");
+    assert_string_equal(genre, "various");
+    assert_int_equal(strlen(start), strlen("2026-11-21T10:00:00+0000"));
+    assert_int_equal(listeners, 3);
+    assert_int_equal(peak, 8);
+    assert_int_equal(bitrate, 128);
+    json_decref(json);
+}
+
+static void an_address_has_only_so_many_listeners(void **state) {
+    (void)state;
+    static struct answer answer;
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        fds[i] = http_connect(station.port);
+        assert_true(http_send(fds[i], "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_true(http_read_head(fds[i], &answer));
+        assert_int_equal(answer.status, 200);
+    }
+    /* Until both are with the workers: a request on the way counts for no one yet. */
+    while (listeners_now() < 2)
+        continue;
+    const struct answer *refused = get("/stream");
+    assert_int_equal(refused->status, 503);
+    assert_non_null(http_header(refused, "Retry-After:"));
+    assert_int_equal(get("/livez")->status, 200);
+    json_t *json = get_json("/status");
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(json, "listeners"), "refused_address")),
+        1);
+    json_decref(json);
+    close(fds[0]);
+    while (listeners_now() > 1)
+        continue;
+    fds[0] = http_connect(station.port);
+    assert_true(http_send(fds[0], "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_true(http_read_head(fds[0], &answer));
+    assert_int_equal(answer.status, 200);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* ---- pages of other origins ---- */
+
+static void options_are_answered(void **state) {
+    (void)state;
+    const struct {
+        const char *path;
+        const char *methods;
+    } cases[] = {{"/stream", "GET, HEAD, OPTIONS"}, {"/metadata", "GET, HEAD, POST, OPTIONS"}};
+    for (size_t i = 0; i < 2; i++) {
+        static struct answer answer;
+        char request[256];
+        (void)snprintf(request, sizeof request,
+                       "OPTIONS %s HTTP/1.1\r\nHost: x\r\nOrigin: https://site.example\r\n"
+                       "Access-Control-Request-Method: POST\r\n\r\n"
+                       "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+                       cases[i].path);
+        int fd = http_connect(station.port);
+        assert_true(http_send(fd, request));
+        assert_true(http_read_head(fd, &answer));
+        assert_int_equal(answer.status, 204);
+        assert_true(http_header_is(&answer, "Allow:", cases[i].methods));
+        assert_true(http_header_is(&answer, "Access-Control-Allow-Methods:", cases[i].methods));
+        assert_true(http_header_is(&answer, "Access-Control-Allow-Origin:", "*"));
+        assert_non_null(
+            strstr(http_header(&answer, "Access-Control-Allow-Headers:"), "Authorization"));
+        /* And the connection goes on. */
+        assert_true(http_read_answer(fd, &answer, false));
+        assert_string_equal(answer.body, "alive\n");
+        close(fd);
+    }
+    static struct answer answer;
+    int fd = http_connect(station.port);
+    assert_true(http_send(fd, "OPTIONS /admin/metadata HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_true(http_read_head(fd, &answer));
+    assert_int_equal(answer.status, 204);
+    assert_null(http_header(&answer, "Access-Control-Allow-Origin:"));
+    close(fd);
+}
+
+/* ---- titles ---- */
+
+static void nobody_sets_titles_where_no_password_is_set(void **state) {
+    (void)state;
+    assert_int_equal(ask("POST /metadata HTTP/1.1\r\nHost: x\r\n" PASSWORD
+                         "Content-Length: 13\r\n\r\n{\"title\":\"x\"}",
+                         false)
+                         ->status,
+                     403);
+    assert_int_equal(get("/admin/metadata?mode=updinfo&mount=/stream&song=x")->status, 403);
+    assert_int_equal(get("/metadata")->status, 200);
+    assert_title("");
+}
+
+static void a_title_is_set_with_the_password(void **state) {
+    (void)state;
+    static char body[8300];
+    const struct {
+        const char *lines;
+        const char *body;
+        int status;
+    } cases[] = {
+        {"", "{\"title\": \"nobody\"}", 401},
+        {"Authorization: Basic c291cmNlOmhhY2ttZQ\r\n", "{\"title\": \"A - B\"}", 200},
+        {"Authorization: Basic c291cmNlOmhhY2ttRQ==\r\n", "{\"title\": \"wrong\"}", 401},
+        {"Authorization: Basic c291cmNlOmhhY2ttZWU=\r\n", "{\"title\": \"longer\"}", 401},
+        {"Authorization: Basic c291cmNlOg==\r\n", "{\"title\": \"empty\"}", 401},
+        {"Authorization: Basic %%%\r\n", "{\"title\": \"rubbish\"}", 401},
+        {"Authorization: Bearer hackme\r\n", "{\"title\": \"bearer\"}", 401},
+        {PASSWORD, "", 400},
+        {PASSWORD, "{\"title\": 1}", 400},
+        {PASSWORD, "[]", 400},
+        {PASSWORD, "{\"title\": \"a\", \"artist\": []}", 400},
+        {PASSWORD, "{\"title\": \"\xff\"}", 400},
+        {PASSWORD, "{\"title\": \"Army of Me\", \"artist\": \"Bj\\u00f6rk\"}", 200},
+        {PASSWORD, body, 413},
+    };
+    memset(body, ' ', sizeof body - 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static char request[10000];
+        (void)snprintf(request, sizeof request,
+                       "POST /metadata HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s",
+                       cases[i].lines, strlen(cases[i].body), cases[i].body);
+        const struct answer *answer = ask(request, false);
+        if (answer->status != cases[i].status)
+            fail_msg("%s%s: %d %s", cases[i].lines, cases[i].body, answer->status, answer->body);
+        assert_true(answer->status != 401 || http_header(answer, "WWW-Authenticate: Basic"));
+        if (i == 1)
+            assert_title("A - B");
+    }
+    assert_title("Bj\xc3\xb6rk - Army of Me");
+    json_t *json = get_json("/metadata");
+    assert_string_equal(json_string_value(json_object_get(json, "text")),
+                        "Bj\xc3\xb6rk - Army of Me");
+    assert_int_equal(json_integer_value(json_object_get(json, "from_frame")), 1);
+    json_decref(json);
+}
+
+static void a_body_may_come_in_chunks_and_after_a_nod(void **state) {
+    (void)state;
+    static struct answer answer;
+    int fd = http_connect(station.port);
+    assert_true(http_send(fd, "POST /metadata HTTP/1.1\r\nHost: x\r\n" PASSWORD
+                              "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    assert_true(http_read_head(fd, &answer));
+    assert_int_equal(answer.status, 100);
+    assert_true(http_send(fd, "5\r\n{\"tit\r\n"));
+    assert_int_equal(get("/livez")->status, 200);
+    assert_true(http_send(fd, "A\r\nle\": \"C\"} \r\n0\r\n\r\n"));
+    assert_true(http_read_answer(fd, &answer, false));
+    assert_int_equal(answer.status, 200);
+    assert_title("C");
+    close(fd);
+}
+
+static void icecasts_way_of_setting_titles(void **state) {
+    (void)state;
+    const struct {
+        const char *query;
+        int status;
+        const char *title;
+    } cases[] = {
+        {"mode=updinfo&mount=/stream&song=A%20-%20B", 200, "A - B"},
+        {"mount=%2Fstream&mode=updinfo&song=C+%26+D", 200, "C & D"},
+        {"mode=updinfo&song=Bj%C3%B6rk", 200, "Bj\xc3\xb6rk"},
+        {"mode=updinfo&song=Bj%F6rk&mount=/stream.mp3", 200, "Bj\xc3\xb6rk"},
+        {"mode=updinfo&song=%C3%B6&charset=ISO-8859-1", 200, "\xc3\x83\xc2\xb6"},
+        {"mode=updinfo&artist=E&title=F", 200, "E - F"},
+        {"mode=updinfo&song=", 200, ""},
+        {"mode=updinfo&song=G%", 400, ""},
+        {"mode=updinfo&song=G%00", 400, ""},
+        {"mode=updinfo", 400, ""},
+        {"mode=fallbacks&song=G", 400, ""},
+        {"song=G", 400, ""},
+        {"mode=updinfo&mount=/other&song=G", 404, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char request[512];
+        (void)snprintf(request, sizeof request,
+                       "GET /admin/metadata?%s HTTP/1.0\r\nHost: x\r\n" PASSWORD "\r\n",
+                       cases[i].query);
+        const struct answer *answer = ask(request, true);
+        if (answer->status != cases[i].status ||
+            !strstr(answer->body,
+                    answer->status == 200 ? "<return>1</return>" : "<return>0</return>"))
+            fail_msg("%s: %d %s", cases[i].query, answer->status, answer->body);
+        assert_title(cases[i].title);
+    }
+    assert_int_equal(get("/admin/metadata?mode=updinfo&song=G")->status, 401);
+}
+
+/* ---- the page ---- */
+
+/* Read events until one called `name` has come; its data. */
+static json_t *await_event(FILE *events, const char *name) {
+    static char line[65536];
+    bool is_it = false;
+    while (fgets(line, sizeof line, events)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "event: ", 7) == 0)
+            is_it = strcmp(line + 7, name) == 0;
+        else if (is_it && strncmp(line, "data: ", 6) == 0)
+            return json_loads(line + 6, 0, NULL);
+    }
+    return NULL;
+}
+
+static FILE *open_events(void) {
+    static struct answer answer;
+    int fd = http_connect(station.port);
+    assert_true(http_send(fd, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_true(http_read_head(fd, &answer));
+    assert_int_equal(answer.status, 200);
+    assert_true(http_header_is(&answer, "Content-Type:", "text/event-stream"));
+    return fdopen(fd, "r");
+}
+
+static const char *text_in(const json_t *json, const char *key) {
+    const char *text = json_string_value(json_object_get(json, key));
+    assert_non_null(text);
+    return text;
+}
+
+static void events_tell_all_at_first_and_then_what_changes(void **state) {
+    (void)state;
+    FILE *events = open_events();
+    static const char *const names[] = {"levels", "state", "listeners", "title", "status"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        json_t *json = await_event(events, names[i]);
+        assert_non_null(json);
+        if (i == 1)
+            assert_string_equal(text_in(json, "origin"), "tone");
+        json_decref(json);
+    }
+    pthread_mutex_lock(&station.lock);
+    station.status.pump.origin = TOWER_ORIGIN_LIVE;
+    station.status.listeners.listeners = 77;
+    station.status.title = (struct tower_title){.number = 1, .from_frame = 9, .text = "New"};
+    pthread_mutex_unlock(&station.lock);
+    json_t *json = await_event(events, "state");
+    assert_string_equal(text_in(json, "origin"), "live");
+    json_decref(json);
+    json = await_event(events, "listeners");
+    assert_int_equal(json_integer_value(json_object_get(json, "current")), 77);
+    json_decref(json);
+    json = await_event(events, "title");
+    assert_string_equal(text_in(json, "text"), "New");
+    json_decref(json);
+    json = await_event(events, "status");
+    assert_string_equal(text_in(json, "origin"), "live");
+    json_decref(json);
+    (void)fclose(events);
+}
+
+static void who_does_not_read_events_holds_up_nobody(void **state) {
+    (void)state;
+    static struct answer answer;
+    int deaf = http_connect(station.port);
+    int bytes = 4096;
+    (void)setsockopt(deaf, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    assert_true(http_send(deaf, "GET /events HTTP/1.1\r\nHost: x\r\n\r\n"));
+    FILE *events = open_events();
+    for (int i = 0; i < 20; i++) {
+        json_t *json = await_event(events, "levels");
+        assert_non_null(json);
+        json_decref(json);
+        assert_int_equal(get("/livez")->status, 200);
+    }
+    /* Half of the places are for events, and no more. */
+    FILE *others[30];
+    for (int i = 0; i < 30; i++)
+        others[i] = open_events();
+    assert_int_equal(get("/events")->status, 503);
+    for (int i = 0; i < 30; i++)
+        (void)fclose(others[i]);
+    (void)fclose(events);
+    assert_true(http_read_head(deaf, &answer));
+    close(deaf);
+}
+
+static void the_history_tells_what_has_been(void **state) {
+    (void)state;
+    pthread_mutex_lock(&station.lock);
+    station.status.pump.origin = TOWER_ORIGIN_LIVE;
+    station.status.producers.n_producers = 1;
+    pthread_mutex_unlock(&station.lock);
+    bool has_said = false;
+    while (!has_said) {
+        json_t *json = get_json("/history");
+        json_t *events = json_object_get(json, "events");
+        assert_string_equal(text_in(json_array_get(events, 0), "text"), "the transmitter started");
+        json_t *last = json_array_get(events, json_array_size(events) - 1);
+        has_said = json_array_size(events) >= 3;
+        if (has_said)
+            assert_string_equal(text_in(last, "text"), "on air: live");
+        json_decref(json);
+    }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST_WITH_PASSWORD(name)                                                                   \
+    cmocka_unit_test_setup_teardown(name, set_up_with_password, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_stream_says_whose_it_is),
+        TEST(titles_come_in_band_where_they_are_asked_for),
+        TEST(playlists_name_the_stream),
+        TEST(an_address_is_what_the_client_can_reach),
+        TEST_WITH_PASSWORD(a_public_url_is_named_whatever_was_asked),
+        TEST(icecasts_status_has_icecasts_shape),
+        cmocka_unit_test_setup_teardown(an_address_has_only_so_many_listeners,
+                                        set_up_with_addresses, tear_down),
+        TEST(options_are_answered),
+        TEST(nobody_sets_titles_where_no_password_is_set),
+        TEST_WITH_PASSWORD(a_title_is_set_with_the_password),
+        TEST_WITH_PASSWORD(a_body_may_come_in_chunks_and_after_a_nod),
+        TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
+        TEST(events_tell_all_at_first_and_then_what_changes),
+        TEST(who_does_not_read_events_holds_up_nobody),
+        TEST(the_history_tells_what_has_been),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
