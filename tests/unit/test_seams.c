@@ -161,11 +161,29 @@ static void test_programme_with_frames_dropped_by_a_full_router(void **state) {
     assert_in_range(largest_step(), 500, own_step(617, 20000));
 }
 
+/* Who looks at the levels ten times a second must not miss a peak. */
+static void test_levels_are_those_of_the_last_120_ms(void **state) {
+    (void)state;
+    for (int i = 0; i < 2 * TOWER_PUMP_LEVEL_FRAMES; i++) {
+        assert_int_equal(push(500, i == 0 ? 20000 : 2000), 1);
+        tick(1);
+        struct tower_pump_stats stats;
+        tower_pump_get_stats(station.pump, &stats);
+        if (i < TOWER_PUMP_LEVEL_FRAMES)
+            assert_in_range(stats.peak[0], 19990, 20000);
+        else
+            assert_in_range(stats.peak[0], 1990, 2100);
+        if (i > TOWER_PUMP_LEVEL_FRAMES)
+            assert_in_range(stats.rms[1], 1400, 1430);
+    }
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_live_grace_tone_and_live_again),
         TEST(test_one_programme_after_another),
+        TEST(test_levels_are_those_of_the_last_120_ms),
         TEST(test_programme_with_frames_dropped_by_a_full_router),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
