@@ -294,7 +294,7 @@ static void the_stream_begins_at_a_frame_and_has_no_gap(void **state) {
         const char *status_line;
     } ways[] = {
         {"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
-        {"GET /stream.mp3 HTTP/1.0\r\nIcy-MetaData: 1\r\n\r\n", "HTTP/1.0 200 OK\r\n"},
+        {"GET /stream.mp3 HTTP/1.0\r\nIcy-MetaData: 0\r\n\r\n", "HTTP/1.0 200 OK\r\n"},
         {"GET /stream?t=1 HTTP/1.1\r\nConnection: keep-alive\r\nRange: bytes=0-\r\n\r\nrubbish",
          "HTTP/1.1 200 OK\r\n"},
     };
