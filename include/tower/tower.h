@@ -26,6 +26,7 @@
 #include "tower/router.h"
 #include "tower/service.h"
 #include "tower/source.h"
+#include "tower/station.h"
 #include "tower/status.h"
 #include "tower/titles.h"
 #include "tower/transition.h"

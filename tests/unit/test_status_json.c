@@ -48,8 +48,9 @@ static void every_field_of_the_status_is_documented(void **state) {
     char *sent_lines[LINES], *documented_lines[LINES];
     size_t bytes;
     FILE *out = open_memstream(&sent, &bytes);
-    /* One producer, so that the list of them says what it holds. */
-    struct tower_status status = {.last_air_ns = INT64_MIN, .producers.n_producers = 1};
+    /* One producer and a title, so that what is about them says what it holds. */
+    struct tower_status status = {
+        .last_air_ns = INT64_MIN, .producers.n_producers = 1, .title.number = 1};
     char *text = tower_status_json(&status, &bytes);
     json_t *json = json_loadb(text, bytes, 0, NULL);
     assert_non_null(json);
