@@ -44,9 +44,9 @@ def mp3_frames(data):
 class Listener(threading.Thread):
     """Connects to /stream, and keeps every byte with its time of arrival."""
 
-    def __init__(self, port, path="/stream", request=None):
+    def __init__(self, port, path="/stream", request=None, host="127.0.0.1"):
         super().__init__(daemon=True)
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection((host, port), timeout=30)
         self.request = request or f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
         self.header = None
         self.body = bytearray()
@@ -94,8 +94,8 @@ class Listener(threading.Thread):
         """Wait for `count` frames more than there are now (at the default 128 kbit/s)."""
         self.wait_bytes(len(self.body) + count * 384, seconds)
 
-    def hang_up(self):
-        """End listening; returns the whole MP3 frames that came."""
+    def hang_up_unjudged(self):
+        """End listening to what need not begin with a frame."""
         if self.is_alive():
             try:
                 self.socket.shutdown(socket.SHUT_RDWR)
@@ -103,6 +103,10 @@ class Listener(threading.Thread):
                 pass
         self.join(10)
         self.socket.close()
+
+    def hang_up(self):
+        """End listening; returns the whole MP3 frames that came."""
+        self.hang_up_unjudged()
         return self.whole_frames()
 
     def wait_ended(self, seconds=30.0):
