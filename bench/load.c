@@ -26,6 +26,11 @@
 /* Listeners from one source address; the ephemeral ports of one are some 28,000. */
 #define LISTENERS_PER_ADDRESS 4000
 #define DROP_BYTES (1 << 20)
+/* Of one that never reads: small, so that it is the server's buffer that fills. */
+#define STALLED_BUFFER_BYTES 4096
+/* A listener whose data ends this long before the window does, or begins so long after it, is one
+ * whose rate the whole window judges. */
+#define RATE_EDGE_NS (2 * NS_PER_S)
 
 enum state { CONNECTING, READING_HEADER, LISTENING, STALLED, FAILED };
 
@@ -36,10 +41,11 @@ struct listener {
     int64_t connect_ns;
     int64_t first_byte_ns; /* of audio; 0: none yet */
     int64_t last_byte_ns;
-    int64_t longest_gap_ns; /* within the measured window */
-    uint64_t bytes;         /* of audio, within the measured window */
-    uint64_t bytes_before;
-    char *header; /* while it is being read */
+    int64_t longest_gap_ns;  /* within the measured window */
+    int64_t window_first_ns; /* its first audio in the window; 0: none yet */
+    uint64_t bytes;          /* of audio, within the measured window */
+    uint64_t bytes_first;    /* of them, those that came at window_first_ns */
+    char *header;            /* while it is being read */
     size_t header_bytes;
 };
 
@@ -61,8 +67,11 @@ struct load {
     long n_made;
     bool is_measuring;
     int64_t window_begin_ns;
-    uint64_t refused; /* connections, or answers other than 200 */
-    uint64_t broken;  /* ended by the server */
+    int64_t window_cpu_ns;   /* what we had used when it began */
+    int64_t longest_turn_ns; /* within the window: no arrival is told more exactly than this */
+    uint64_t refused;        /* connections, or answers other than 200 */
+    uint64_t broken;         /* ended by the server, of those that read */
+    uint64_t stalled_dropped;
     int first_errno;
     char first_answer[64];
 };
@@ -73,6 +82,13 @@ static int64_t now_ns(void) {
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
+/* CPU time of this process, of which there is one thread. */
+static int64_t cpu_ns(void) {
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * NS_PER_S + used.tv_nsec;
+}
+
 static void die(const char *what, const char *why) {
     (void)fprintf(stderr, "load: %s: %s\n", what, why);
     exit(1);
@@ -81,6 +97,8 @@ static void die(const char *what, const char *why) {
 static void drop(struct load *load, struct listener *listener, bool was_refused, int error) {
     if (was_refused)
         load->refused++;
+    else if (listener->is_stalled)
+        load->stalled_dropped++;
     else
         load->broken++;
     if (error && !load->first_errno)
@@ -114,6 +132,10 @@ static void connect_one(struct load *load, long i) {
     if (listener->fd < 0)
         die("socket", strerror(errno));
     (void)setsockopt(listener->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (listener->is_stalled) {
+        int bytes = STALLED_BUFFER_BYTES;
+        (void)setsockopt(listener->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    }
     if (bind(listener->fd, (struct sockaddr *)&from, sizeof from) < 0)
         die("bind", strerror(errno));
     if (connect(listener->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) {
@@ -156,8 +178,10 @@ static void note_audio(struct load *load, struct listener *listener, size_t byte
         if (now - since_ns > listener->longest_gap_ns)
             listener->longest_gap_ns = now - since_ns;
         listener->bytes += bytes;
-    } else {
-        listener->bytes_before += bytes;
+        if (listener->window_first_ns == 0) {
+            listener->window_first_ns = now;
+            listener->bytes_first = bytes;
+        }
     }
     listener->last_byte_ns = now;
 }
@@ -191,16 +215,19 @@ static void read_header(struct load *load, struct listener *listener) {
     listener->state = listener->is_stalled ? STALLED : LISTENING;
     if (audio_bytes > 0)
         note_audio(load, listener, audio_bytes);
-    if (listener->is_stalled)
-        watch(load, listener, EPOLL_CTL_MOD, 0);
+    /* Edge-triggered: one call takes all there is, and what comes later is news again. */
+    watch(load, listener, EPOLL_CTL_MOD, listener->is_stalled ? 0 : EPOLLIN | EPOLLRDHUP | EPOLLET);
 }
 
-static void read_audio(struct load *load, struct listener *listener) {
+static void read_audio(struct load *load, struct listener *listener, uint32_t events) {
     static char unused[1];
-    ssize_t n = recv(listener->fd, unused, DROP_BYTES, MSG_TRUNC | MSG_DONTWAIT);
-    if (n > 0)
-        note_audio(load, listener, (size_t)n);
-    else if (n == 0 || errno != EAGAIN)
+    ssize_t n;
+    do {
+        n = recv(listener->fd, unused, DROP_BYTES, MSG_TRUNC | MSG_DONTWAIT);
+        if (n > 0)
+            note_audio(load, listener, (size_t)n);
+    } while (n > 0 && (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)));
+    if (n == 0 || (n < 0 && errno != EAGAIN))
         drop(load, listener, false, n == 0 ? 0 : errno);
 }
 
@@ -213,7 +240,7 @@ static void handle(struct load *load, struct listener *listener, uint32_t events
         read_header(load, listener);
         break;
     case LISTENING:
-        read_audio(load, listener);
+        read_audio(load, listener, events);
         break;
     case STALLED:
         if (events & (EPOLLHUP | EPOLLERR))
@@ -237,8 +264,12 @@ static void run_until(struct load *load, int64_t begin_ns, int64_t until_ns) {
             connect_one(load, load->n_made);
         int timeout_ms = load->n_made < settings->listeners ? 1 : 20;
         int n = epoll_wait(load->epoll_fd, events, EVENTS, timeout_ms);
+        int64_t began_ns = now_ns();
         for (int i = 0; i < n; i++)
             handle(load, events[i].data.ptr, events[i].events);
+        int64_t took_ns = now_ns() - began_ns;
+        if (load->is_measuring && took_ns > load->longest_turn_ns)
+            load->longest_turn_ns = took_ns;
     }
 }
 
@@ -260,6 +291,20 @@ static void print_quantiles(const char *name, double *values, size_t n) {
     (void)printf("}");
 }
 
+/* Bytes a second from the first to the last arrival in the window, so that where the window cuts
+ * between two sends makes no difference. */
+static double rate_of(const struct load *load, const struct listener *listener, int64_t end_ns) {
+    int64_t first_ns = listener->window_first_ns, last_ns = listener->last_byte_ns;
+    if (listener->bytes == 0)
+        return 0;
+    if (last_ns == first_ns || first_ns - load->window_begin_ns > RATE_EDGE_NS ||
+        end_ns - last_ns > RATE_EDGE_NS)
+        return (double)listener->bytes * (double)NS_PER_S /
+               (double)(end_ns - load->window_begin_ns);
+    return (double)(listener->bytes - listener->bytes_first) * (double)NS_PER_S /
+           (double)(last_ns - first_ns);
+}
+
 static void report(struct load *load) {
     long n = load->settings.listeners;
     size_t n_first = 0, n_gap = 0;
@@ -271,6 +316,8 @@ static void report(struct load *load) {
         die("calloc", "no memory");
     int64_t end_ns = now_ns();
     double window_s = (double)(end_ns - load->window_begin_ns) / (double)NS_PER_S;
+    double cpu_percent =
+        100 * (double)(cpu_ns() - load->window_cpu_ns) / (double)(end_ns - load->window_begin_ns);
     for (long i = 0; i < n; i++) {
         struct listener *listener = &load->listeners[i];
         if (listener->is_stalled)
@@ -288,14 +335,18 @@ static void report(struct load *load) {
         if (end_ns - since_ns > listener->longest_gap_ns)
             listener->longest_gap_ns = end_ns - since_ns;
         starved += listener->bytes == 0;
-        rate[n_gap] = (double)listener->bytes / window_s;
+        rate[n_gap] = rate_of(load, listener, end_ns);
         gap_ms[n_gap++] = (double)listener->longest_gap_ns / (double)NS_PER_MS;
     }
     (void)printf("{\"listeners\": %ld, \"listening\": %zu, \"stalled\": %ld, \"refused\": %" PRIu64
-                 ", \"broken\": %" PRIu64 ", \"without_a_byte\": %ld, \"starved\": %ld, "
-                 "\"window_s\": %.3f, \"first_errno\": %d, \"first_answer\": \"%s\"",
-                 n, n_gap, load->settings.stalled, load->refused, load->broken, silent, starved,
-                 window_s, load->first_errno, load->first_answer);
+                 ", \"broken\": %" PRIu64 ", \"stalled_dropped\": %" PRIu64
+                 ", \"without_a_byte\": %ld, \"starved\": %ld, "
+                 "\"window_s\": %.3f, \"load_cpu_percent\": %.1f, \"load_turn_ms\": %.1f, "
+                 "\"first_errno\": %d, \"first_answer\": \"%s\"",
+                 n, n_gap, load->settings.stalled, load->refused, load->broken,
+                 load->stalled_dropped, silent, starved, window_s, cpu_percent,
+                 (double)load->longest_turn_ns / (double)NS_PER_MS, load->first_errno,
+                 load->first_answer);
     print_quantiles("first_byte_ms", first_ms, n_first);
     print_quantiles("longest_gap_ms", gap_ms, n_gap);
     print_quantiles("bytes_per_s", rate, n_gap);
@@ -395,6 +446,7 @@ int main(int argc, char **argv) {
     int64_t measure_ns = begin_ns + (int64_t)((ramp_s + load.settings.settle_s) * (double)NS_PER_S);
     run_until(&load, begin_ns, measure_ns);
     load.is_measuring = true;
+    load.window_cpu_ns = cpu_ns();
     load.window_begin_ns = now_ns();
     /* Whoever runs us measures the server from here on. */
     (void)fprintf(stderr, "measuring\n");
