@@ -75,6 +75,18 @@ def cpu_seconds(pid):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def thread_cpu_seconds(pid):
+    """User and system time of the process' threads, by name: fanout-0 and fanout-1 are fanout."""
+    seconds = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii", errors="replace") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+        name, fields = re.sub(r"-\d+$", "", name), rest.split()
+        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        seconds[name] = seconds.get(name, 0) + used
+    return seconds
+
+
 def own_kib(pid):
     """Resident memory that is its own, file pages left out, descendants included."""
     kib = 0
