@@ -32,6 +32,15 @@ bool tower_utf8_is_valid(const char *text, size_t bytes) {
     return true;
 }
 
+size_t tower_utf8_cut(const char *text, size_t bytes, size_t max_bytes) {
+    if (bytes <= max_bytes)
+        return bytes;
+    size_t n = max_bytes;
+    while (n > 0 && ((uint8_t)text[n] & 0xc0) == 0x80)
+        n--;
+    return n;
+}
+
 size_t tower_utf8_from_latin1(const char *text, size_t bytes, char *ret_text, size_t ret_bytes) {
     size_t n = 0;
     for (size_t i = 0; i < bytes; i++) {

@@ -12,6 +12,10 @@ size_t tower_utf8_length(const char *text, size_t bytes);
 /* Pure. */
 bool tower_utf8_is_valid(const char *text, size_t bytes);
 
+/* How many of `bytes` to keep so that there are at most `max_bytes` and no character of well-formed
+ * text is cut through. Pure. */
+size_t tower_utf8_cut(const char *text, size_t bytes, size_t max_bytes);
+
 /* Write the ISO 8859-1 text as UTF-8 with a NUL, cut at a character where `ret_bytes` (at least 1)
  * are too few. Returns the bytes without the NUL. Pure. */
 size_t tower_utf8_from_latin1(const char *text, size_t bytes, char *ret_text, size_t ret_bytes);

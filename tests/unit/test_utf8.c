@@ -1,4 +1,5 @@
-/* UTF-8: what RFC 3629 allows and nothing else; and ISO 8859-1 made into it. */
+/* UTF-8: against the boundary cases of the standard, and every code point there is; and ISO 8859-1 made
+ * into it. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -9,45 +10,61 @@
 
 #include <string.h>
 
-static void what_is_utf8_is_taken(void **state) {
-    (void)state;
-    static const char *const good[] = {"",
-                                       "plain",
-                                       "Bj\xc3\xb6rk",
-                                       "\xe2\x82\xac",
-                                       "\xf0\x9f\x93\xbb",
-                                       "\xed\x9f\xbf",
-                                       "\xee\x80\x80",
-                                       "\xf4\x8f\xbf\xbf"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        assert_true(tower_utf8_is_valid(good[i], strlen(good[i])));
-    assert_int_equal(tower_utf8_length("\xe2\x82\xac.", 4), 3);
+/* Write a code point the plain way, in `n` bytes, whether that is allowed or not. */
+static void write_in(char *ret_text, uint32_t point, size_t n) {
+    static const unsigned char heads[] = {0, 0, 0xc0, 0xe0, 0xf0, 0xf8};
+    for (size_t i = n - 1; i > 0; i--, point >>= 6)
+        ret_text[i] = (char)(0x80 | (point & 0x3f));
+    ret_text[0] = (char)(heads[n] | point);
 }
 
-static void what_is_not_is_refused(void **state) {
-    (void)state;
-    static const char *const bad[] = {"\x80",
-                                      "Bj\xf6rk",
-                                      "\xc3",
-                                      "\xc0\xaf",
-                                      "\xc1\xbf",
-                                      "\xe0\x9f\xbf",
-                                      "\xe2\x82",
-                                      "\xe2\x28\xa1",
-                                      "\xed\xa0\x80",
-                                      "\xf0\x8f\xbf\xbf",
-                                      "\xf0\x9f\x93",
-                                      "\xf4\x90\x80\x80",
-                                      "\xf5\x80\x80\x80",
-                                      "\xff"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_false(tower_utf8_is_valid(bad[i], strlen(bad[i])));
-    /* The bytes that would complete it lie behind the end. */
-    assert_int_equal(tower_utf8_length("\xe2\x82\xac", 2), 0);
-    assert_int_equal(tower_utf8_length("", 0), 0);
+static size_t bytes_of(uint32_t point) {
+    return point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
 }
 
-static void latin1_becomes_utf8(void **state) {
+static void test_every_code_point_in_its_own_length_alone(void **state) {
+    (void)state;
+    char text[8] = "";
+    for (uint32_t point = 0; point < 0x200000; point++) {
+        bool is_character = point < 0x110000 && (point < 0xd800 || point > 0xdfff);
+        for (size_t n = bytes_of(point); n <= 5; n++) {
+            write_in(text, point, n);
+            bool expected = is_character && n == bytes_of(point);
+            if (tower_utf8_is_valid(text, n) != expected)
+                fail_msg("U+%X in %zu bytes", (unsigned)point, n);
+        }
+        /* None that is not whole. */
+        for (size_t n = 1; n < bytes_of(point); n++) {
+            write_in(text, point, bytes_of(point));
+            assert_false(tower_utf8_is_valid(text, n));
+        }
+    }
+}
+
+static void test_one_bad_byte_among_good_ones(void **state) {
+    (void)state;
+    static const char text[] = "J\u00f3ga \u2013 \u97f3\u697d \U0001f3b5.";
+    char spoilt[sizeof text];
+    assert_true(tower_utf8_is_valid(text, sizeof text - 1));
+    assert_true(tower_utf8_is_valid(text, 0));
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        memcpy(spoilt, text, sizeof text);
+        spoilt[i] = (char)0xff;
+        assert_false(tower_utf8_is_valid(spoilt, sizeof text - 1));
+    }
+    assert_false(tower_utf8_is_valid("\x80", 1));
+}
+
+static void test_a_cut_falls_between_characters(void **state) {
+    (void)state;
+    static const char text[] = "a\u00e9\u20ac\U0001f3b5z"; /* 1, 2, 3, 4 and 1 bytes */
+    static const size_t expected[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11, 11};
+    for (size_t max = 0; max < sizeof expected / sizeof *expected; max++)
+        assert_int_equal(tower_utf8_cut(text, sizeof text - 1, max), expected[max]);
+    assert_int_equal(tower_utf8_cut("\x80\x80\x80", 3, 2), 0);
+}
+
+static void test_latin1_becomes_utf8(void **state) {
     (void)state;
     char text[8];
     assert_int_equal(tower_utf8_from_latin1("Bj\xf6rk", 5, text, sizeof text), 6);
@@ -61,9 +78,10 @@ static void latin1_becomes_utf8(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_utf8_is_taken),
-        cmocka_unit_test(what_is_not_is_refused),
-        cmocka_unit_test(latin1_becomes_utf8),
+        cmocka_unit_test(test_every_code_point_in_its_own_length_alone),
+        cmocka_unit_test(test_one_bad_byte_among_good_ones),
+        cmocka_unit_test(test_a_cut_falls_between_characters),
+        cmocka_unit_test(test_latin1_becomes_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
