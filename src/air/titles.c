@@ -9,6 +9,7 @@
 
 #include "icy.h"
 #include "thread.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -78,26 +79,6 @@ void tower_titles_free(struct tower_titles *titles) {
 
 /* ---- setting ---- */
 
-/* Bytes of the UTF-8 character that `left` bytes begin with; 0 if that is none. */
-static size_t character_bytes(const uint8_t *bytes, size_t left) {
-    uint8_t first = bytes[0];
-    if (first < 0x80)
-        return 1;
-    size_t n = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (n == 0 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    /* What could be written shorter, surrogates, and what is beyond U+10FFFF. */
-    uint8_t second = bytes[1];
-    if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
-        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
-        return 0;
-    return n;
-}
-
 static bool is_control(const uint8_t *character) {
     return character[0] < 0x20 || character[0] == 0x7f ||
            (character[0] == 0xc2 && character[1] < 0xa0);
@@ -108,7 +89,7 @@ static int clean(const char *text, size_t bytes, struct waiting_title *ret_title
     bool is_cut = false;
     for (size_t at = 0; at < bytes;) {
         const uint8_t *character = (const uint8_t *)text + at;
-        size_t n = character_bytes(character, bytes - at);
+        size_t n = tower_utf8_length(text + at, bytes - at);
         if (n == 0)
             return -EINVAL;
         at += n;
