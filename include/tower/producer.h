@@ -23,6 +23,15 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
  * has not counted). Raises no SIGPIPE. */
 int tower_producer_write(struct tower_producer *producer, const int16_t *samples, size_t n_samples);
 
+/* Say what is playing from the first sample of the next tower_producer_write() on: UTF-8, at most
+ * 4065 bytes (what is longer is cut at a character), "" for nothing. It travels with the first byte
+ * of that write, also where the write sends only a part of what it was given; a later title before
+ * that takes its place, and one that no write follows is never sent. Where the kernel has too many
+ * descriptors of this user under way it is left out, and the write goes on without it. Does not
+ * wait. Errors: -EINVAL (not UTF-8), -EMFILE, -ENFILE, -ENOMEM; the title that was to go with the
+ * next write is then still that. */
+int tower_producer_set_title(struct tower_producer *producer, const char *text);
+
 /* Samples a channel written so far. */
 uint64_t tower_producer_written(const struct tower_producer *producer);
 

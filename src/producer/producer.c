@@ -3,20 +3,26 @@
 
 #include "fd.h"
 #include "tower/format.h"
+#include "tower/titles.h"
+#include "utf8.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #define DEFAULT_FOLDER "/run"
 #define SOCKET_NAME "/tower/pcm.sock"
 
 struct tower_producer {
     int fd;
+    int title_fd; /* a memory file that goes with the next byte; -1: none */
     uint64_t written_bytes;
 };
 
@@ -56,6 +62,7 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
     struct tower_producer *producer = calloc(1, sizeof *producer);
     if (!producer)
         return -ENOMEM;
+    producer->title_fd = -1;
     /* Not to wait in connect() where the listener's queue is full. */
     producer->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (producer->fd < 0 ||
@@ -69,10 +76,58 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
     return 0;
 }
 
+int tower_producer_set_title(struct tower_producer *producer, const char *text) {
+    size_t bytes = strlen(text);
+    if (!tower_utf8_is_valid(text, bytes))
+        return -EINVAL;
+    bytes = tower_utf8_cut(text, bytes, TOWER_TITLE_BYTES_MAX);
+    int fd = memfd_create("tower-title", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    if (write(fd, text, bytes) != (ssize_t)bytes) {
+        tower_fd_close(&fd);
+        return -ENOMEM;
+    }
+    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    tower_fd_close(&producer->title_fd);
+    producer->title_fd = fd;
+    return 0;
+}
+
+/* Send some of it, together with the title. Returns as send() does. */
+static ssize_t send_with_title(struct tower_producer *producer, const uint8_t *bytes,
+                               size_t n_bytes) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    memset(&control, 0, sizeof control);
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n_bytes};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &producer->title_fd, sizeof(int));
+    ssize_t n = sendmsg(producer->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == ETOOMANYREFS) {
+        /* The sound is what matters. */
+        tower_fd_close(&producer->title_fd);
+        return send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    if (n > 0)
+        tower_fd_close(&producer->title_fd);
+    return n;
+}
+
 /* Send all of it, waiting for room. Returns 0 or the error; what was sent is counted either way. */
 static int send_all(struct tower_producer *producer, const uint8_t *bytes, size_t n_bytes) {
     while (n_bytes > 0) {
-        ssize_t n = send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = producer->title_fd >= 0
+                        ? send_with_title(producer, bytes, n_bytes)
+                        : send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
             bytes += n;
             n_bytes -= (size_t)n;
@@ -121,6 +176,8 @@ static void pad(struct tower_producer *producer, uint64_t frame_bytes) {
 void tower_producer_close(struct tower_producer *producer, uint32_t frame_samples) {
     if (!producer)
         return;
+    /* What pads the end is not what the title was for. */
+    tower_fd_close(&producer->title_fd);
     if (frame_samples > 0)
         pad(producer, (uint64_t)frame_samples * TOWER_SAMPLE_BYTES);
     tower_fd_close(&producer->fd);

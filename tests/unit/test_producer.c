@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "../contracts/descriptors.h"
 #include "poker.h"
 #include "tower/format.h"
 #include "tower/producer.h"
@@ -294,6 +295,143 @@ static void test_close_pads_to_a_whole_frame(void **state) {
     }
 }
 
+/* ---- titles ---- */
+
+#define TITLE_BYTES_MAX 4065
+
+/* Read up to n bytes; `*ret_title`, of TITLE_BYTES_MAX + 2, is what came along, or "none". */
+static ssize_t read_with_title(int fd, void *bytes, size_t n_bytes, char *ret_title) {
+    char control[CMSG_SPACE(4 * sizeof(int))];
+    struct iovec piece = {.iov_base = bytes, .iov_len = n_bytes};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    (void)strcpy(ret_title, "none");
+    if (n <= 0 || !header)
+        return n;
+    int title_fd;
+    assert_int_equal(header->cmsg_type, SCM_RIGHTS);
+    assert_int_equal(header->cmsg_len, CMSG_LEN(sizeof(int)));
+    memcpy(&title_fd, CMSG_DATA(header), sizeof title_fd);
+    assert_true(fcntl(title_fd, F_GET_SEALS) & F_SEAL_WRITE);
+    ssize_t filled = pread(title_fd, ret_title, TITLE_BYTES_MAX + 1, 0);
+    assert_in_range(filled, 0, TITLE_BYTES_MAX);
+    ret_title[filled] = '\0';
+    close(title_fd);
+    return n;
+}
+
+static char title[TITLE_BYTES_MAX + 2];
+
+static void test_title_goes_with_the_first_byte_of_the_next_write(void **state) {
+    (void)state;
+    int before = count_descriptors(), fd;
+    struct tower_producer *producer = connect_pair(&fd);
+    fill_many();
+    assert_int_equal(tower_producer_write(producer, many, 100), 0);
+    assert_int_equal(tower_producer_set_title(producer, "replaced before it went"), 0);
+    assert_int_equal(tower_producer_set_title(producer, "Bj\u00f6rk - J\u00f3ga"), 0);
+    assert_int_equal(tower_producer_write(producer, many, 0), 0); /* nothing: not even a title */
+    assert_int_equal(tower_producer_write(producer, many + 200, 50), 0);
+    assert_int_equal(tower_producer_write(producer, many + 300, 50), 0);
+    assert_int_equal(tower_producer_set_title(producer, ""), 0);
+    assert_int_equal(tower_producer_write(producer, many + 400, 50), 0);
+    assert_int_equal(read_with_title(fd, received, 400, title), 400);
+    assert_string_equal(title, "none");
+    assert_int_equal(read_with_title(fd, received + 400, 1, title), 1);
+    assert_string_equal(title, "Bj\u00f6rk - J\u00f3ga");
+    assert_int_equal(read_with_title(fd, received + 401, 399, title), 399);
+    assert_string_equal(title, "none");
+    assert_int_equal(read_with_title(fd, received + 800, 1, title), 1);
+    assert_string_equal(title, "");
+    assert_int_equal(read_with_title(fd, received + 801, 1000, title), 199);
+    assert_string_equal(title, "none");
+    assert_memory_equal(received, many, 1000);
+    /* One that no write follows goes nowhere, not even with what fills the last frame. */
+    assert_int_equal(tower_producer_set_title(producer, "too late"), 0);
+    tower_producer_close(producer, 1152);
+    ssize_t n;
+    while ((n = read_with_title(fd, received, sizeof received, title)) > 0)
+        assert_string_equal(title, "none");
+    close(fd);
+    assert_int_equal(count_descriptors(), before);
+}
+
+static void test_title_that_is_not_utf8_is_refused_and_a_long_one_cut(void **state) {
+    (void)state;
+    static char longest[TITLE_BYTES_MAX + 100];
+    int before = count_descriptors(), fd;
+    struct tower_producer *producer = connect_pair(&fd);
+    assert_int_equal(tower_producer_set_title(producer, "kept"), 0);
+    assert_int_equal(tower_producer_set_title(producer, "Bj\xf6rk"), -EINVAL);
+    assert_int_equal(tower_producer_write(producer, many, 1), 0);
+    assert_int_equal(read_with_title(fd, received, 4, title), 4);
+    assert_string_equal(title, "kept");
+    /* As long as can be, and then with a character that would go over the end. */
+    for (int over = 0; over <= 1; over++) {
+        memset(longest, 'x', sizeof longest - 1);
+        memcpy(longest + TITLE_BYTES_MAX - 3 + over, "\u20ac", 3);
+        assert_int_equal(tower_producer_set_title(producer, longest), 0);
+        assert_int_equal(tower_producer_write(producer, many, 1), 0);
+        assert_int_equal(read_with_title(fd, received, 4, title), 4);
+        longest[over ? TITLE_BYTES_MAX - 2 : TITLE_BYTES_MAX] = '\0';
+        assert_string_equal(title, longest);
+    }
+    tower_producer_close(producer, 0);
+    close(fd);
+    assert_int_equal(count_descriptors(), before);
+}
+
+/* A write that a signal cut short has sent its title: going on does not send it again. */
+static void test_title_of_a_write_that_was_interrupted_goes_once(void **state) {
+    (void)state;
+    assert_int_equal(catch_pokes(), 0);
+    int fd;
+    fill_many();
+    struct tower_producer *producer = connect_pair(&fd);
+    /* The socket is full before the title's write: its first byte waits. */
+    assert_int_equal(fcntl(tower_producer_fd(producer), F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    size_t full = 0;
+    ssize_t n;
+    while ((n = send(tower_producer_fd(producer), received, 4096, MSG_NOSIGNAL)) > 0)
+        full += (size_t)n;
+    struct poker poker = {.target = pthread_self()};
+    pthread_t poking;
+    assert_int_equal(tower_producer_set_title(producer, "once"), 0);
+    assert_int_equal(pthread_create(&poking, NULL, run_poker, &poker), 0);
+    assert_int_equal(tower_producer_write(producer, many, MANY), -EINTR);
+    assert_int_equal(tower_producer_written(producer), 0);
+    poker.is_enough = true;
+    pthread_join(poking, NULL);
+    for (size_t got = 0; got < full; got += (size_t)n) {
+        n = read_with_title(fd, received, full - got, title);
+        assert_string_equal(title, "none");
+    }
+    poker.is_enough = false;
+    assert_int_equal(pthread_create(&poking, NULL, run_poker, &poker), 0);
+    assert_int_equal(tower_producer_write(producer, many, MANY), -EINTR);
+    poker.is_enough = true;
+    pthread_join(poking, NULL);
+    size_t done = (size_t)tower_producer_written(producer);
+    assert_in_range(done, 1, MANY - 1);
+    assert_int_equal(read_with_title(fd, received, 1, title), 1);
+    assert_string_equal(title, "once");
+    for (size_t got = 1; got < done * TOWER_SAMPLE_BYTES; got += (size_t)n) {
+        n = read_with_title(fd, received + got, done * TOWER_SAMPLE_BYTES - got, title);
+        assert_string_equal(title, "none");
+    }
+    assert_int_equal(tower_producer_write(producer, many + done * 2, 1), 0);
+    size_t filled = done * TOWER_SAMPLE_BYTES;
+    assert_int_equal(read_with_title(fd, received + filled, 100, title), TOWER_SAMPLE_BYTES);
+    assert_string_equal(title, "none");
+    assert_memory_equal(received, many, (done + 1) * TOWER_SAMPLE_BYTES);
+    tower_producer_close(producer, 0);
+    close(fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nobody_there),
@@ -304,6 +442,9 @@ int main(void) {
         cmocka_unit_test(test_transmitter_that_went_away_is_an_error_without_sigpipe),
         cmocka_unit_test(test_signal_interrupts_and_loses_nothing),
         cmocka_unit_test(test_close_pads_to_a_whole_frame),
+        cmocka_unit_test(test_title_goes_with_the_first_byte_of_the_next_write),
+        cmocka_unit_test(test_title_that_is_not_utf8_is_refused_and_a_long_one_cut),
+        cmocka_unit_test(test_title_of_a_write_that_was_interrupted_goes_once),
     };
     alarm(PATIENCE_S);
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
