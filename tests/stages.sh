@@ -66,6 +66,7 @@ lint() {
 
 # Which C tests also run under ThreadSanitizer: those with threads of their own.
 tsan_tests='test_tower_audio_input_router test_tower_audiopump test_frame_ring test_clock test_log
+    test_pcm_titles test_title_schedule
     test_air test_fanout test_fallback test_pcm_socket test_encoder_manager test_http_server
     test_service test_addresses test_titles'
 

@@ -3,6 +3,9 @@
  * A Unix stream socket, mode 0660. One producer is on air and the others wait, connected and
  * unread; when it goes, the next is on air at once. It is read only while the router has room, so a
  * producer that writes as fast as it can is slowed by its own socket and loses nothing.
+ *
+ * A title travels along with the bytes: a memory file (memfd_create()) with UTF-8 text, sent by
+ * SCM_RIGHTS with the first byte it holds for. It holds from the frame which that byte lies in.
  */
 #ifndef TOWER_PCM_SOCKET_H
 #define TOWER_PCM_SOCKET_H
@@ -28,6 +31,13 @@ struct tower_pcm_socket_config {
     /* A producer on air that sends nothing for this long makes way for one that waits with audio.
      * 0: never. */
     int64_t idle_ns;
+    /* What is playing, as the producer on air says it: `bytes` of UTF-8, at most
+     * TOWER_TITLE_BYTES_MAX, not terminated, from that frame on which is the router's number
+     * `pushed_count`, counted from 0 (so many were queued before it). Called on the ingest thread,
+     * right before that frame is queued, so that whoever takes the frame knows its title; one call
+     * for each frame at most. May be NULL. */
+    void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
+    void *user;
 };
 
 /* A producer's connection, as it stands. */
@@ -47,6 +57,8 @@ struct tower_pcm_socket_stats {
     uint64_t frames;         /* whole frames given to the router */
     uint64_t partial_frames; /* incomplete ones dropped at a disconnect (R12) */
     uint64_t partial_bytes;  /* in them */
+    uint64_t titles;         /* that came with frames given to the router */
+    uint64_t bad_titles;     /* reads that brought a descriptor that is no title */
     size_t n_producers;
     struct tower_producer_info producers[TOWER_PRODUCERS_MAX]; /* in the order they connected */
 };

@@ -4,6 +4,7 @@
 #include "fd.h"
 #include "thread.h"
 #include "tower/framer.h"
+#include "titled_recv.h"
 #include "tower/log.h"
 #include "unix_listener.h"
 
@@ -28,8 +29,9 @@ struct producer {
     /* An event said that there is something to read, be it the end, and no read has said that there
      * is not. Descriptors are watched edge-triggered: a producer that is not read costs nothing. */
     bool is_readable;
-    bool has_ended; /* it will write no more; what it wrote may still be unread */
-    uint64_t turn;  /* who came, or made way, earlier goes on air earlier */
+    bool has_ended;     /* it will write no more; what it wrote may still be unread */
+    bool has_bad_title; /* it has sent what is none, and that was said */
+    uint64_t turn;      /* who came, or made way, earlier goes on air earlier */
     struct tower_producer_info info;
 };
 
@@ -45,8 +47,9 @@ struct tower_pcm_socket {
 
     /* Owned by the ingest thread. */
     struct producer producers[TOWER_PRODUCERS_MAX];
-    struct producer *on_air;    /* NULL: nobody */
-    struct tower_framer framer; /* of the producer on air */
+    struct producer *on_air;           /* NULL: nobody */
+    struct tower_framer framer;        /* of the producer on air */
+    struct tower_incoming_title title; /* of the frame being filled */
     uint64_t next_id;
     uint64_t next_turn;
     int64_t accept_after_ns;
@@ -139,9 +142,25 @@ void tower_pcm_socket_free(struct tower_pcm_socket *socket) {
 
 /* ---- towards the router ---- */
 
+/* The frame that has a title is whole and about to be queued. Nobody else queues any, so its number
+ * is the count of those before it. */
+static void deliver_title(struct tower_pcm_socket *socket) {
+    struct tower_router_stats router;
+    tower_router_get_stats(socket->config.router, &router);
+    if (socket->config.on_title)
+        socket->config.on_title(socket->config.user, socket->title.text, socket->title.bytes,
+                                router.pushed_count);
+    socket->title.is_there = false;
+    pthread_mutex_lock(&socket->lock);
+    socket->stats.titles++;
+    pthread_mutex_unlock(&socket->lock);
+}
+
 /* A whole frame came from the producer on air. */
 static void deliver(struct tower_pcm_socket *socket, const uint8_t *frame) {
     struct tower_router_stats router;
+    if (socket->title.is_there)
+        deliver_title(socket);
     if (tower_router_push_frame(socket->config.router, frame, socket->frame_bytes) == 1) {
         pthread_mutex_lock(&socket->lock);
         socket->stats.frames++;
@@ -201,9 +220,10 @@ static void publish_producers(struct tower_pcm_socket *socket) {
     pthread_mutex_unlock(&socket->lock);
 }
 
-/* The programme on air ends: what is not whole is dropped (R12). */
+/* The programme on air ends: what is not whole is dropped (R12), and the title with it. */
 static void end_programme(struct tower_pcm_socket *socket) {
     size_t partial_bytes = tower_framer_discard(&socket->framer);
+    socket->title.is_there = false;
     if (partial_bytes > 0) {
         pthread_mutex_lock(&socket->lock);
         socket->stats.partial_frames++;
@@ -257,7 +277,21 @@ static void note_read(struct tower_pcm_socket *socket, struct producer *producer
     pthread_mutex_unlock(&socket->lock);
 }
 
-/* Read the producer on air while there is room: until its socket is empty, or it is gone. */
+static void note_bad_title(struct tower_pcm_socket *socket, struct producer *producer) {
+    pthread_mutex_lock(&socket->lock);
+    socket->stats.bad_titles++;
+    pthread_mutex_unlock(&socket->lock);
+    if (!producer->has_bad_title)
+        tower_log(TOWER_LOG_WARNING, "ingest",
+                  "producer %llu (process %ld) sent a descriptor that is no title (a memory file "
+                  "of UTF-8 text, one at a time); it is closed, as are any that follow",
+                  (unsigned long long)producer->info.id, (long)producer->info.pid);
+    producer->has_bad_title = true;
+}
+
+/* Read the producer on air while there is room: until its socket is empty, or it is gone. A read
+ * ends behind the bytes that a title came with, but may begin before them; since it never goes
+ * beyond the frame being filled, the title is that frame's wherever in it the bytes lie. */
 static void read_on_air(struct tower_pcm_socket *socket) {
     struct producer *producer = socket->on_air;
     while (producer->is_readable && has_room(socket) && !is_held_back(socket)) {
@@ -265,7 +299,10 @@ static void read_on_air(struct tower_pcm_socket *socket) {
         void *space = tower_framer_space(&socket->framer, &space_bytes);
         if (socket->skip_bytes > 0)
             space_bytes = socket->skip_bytes;
-        ssize_t n = recv(producer->fd, space, space_bytes, MSG_DONTWAIT);
+        bool is_bad;
+        ssize_t n = tower_titled_recv(producer->fd, space, space_bytes, &socket->title, &is_bad);
+        if (n >= 0 && is_bad)
+            note_bad_title(socket, producer);
         if (n > 0) {
             note_read(socket, producer, (size_t)n);
             if (socket->skip_bytes > 0)

@@ -5,8 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "tower/pcm_socket.h"
-#include "tower/producer.h"
+#include "pcm_socket_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,125 +17,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define FRAME_BYTES 4608
-#define FRAME_NS INT64_C(24000000)
-#define PATIENCE_S 30
-
-struct fixture {
-    char folder[64];
-    char path[96];
-    struct tower_clock *clock; /* virtual */
-    struct tower_router *router;
-    struct tower_pcm_socket *socket;
-};
-
-static void make(struct fixture *fixture, size_t capacity_frames, uint32_t cushion_frames,
-                 int64_t idle_ns) {
-    struct tower_pcm_socket_config config = {
-        .clock = fixture->clock,
-        .path = fixture->path,
-        .frame_samples = 1152,
-        .cushion_frames = cushion_frames,
-        .idle_ns = idle_ns,
-    };
-    assert_int_equal(
-        tower_router_new(fixture->clock, capacity_frames, FRAME_BYTES, &fixture->router), 0);
-    config.router = fixture->router;
-    assert_int_equal(tower_pcm_socket_new(&config, &fixture->socket), 0);
-    assert_int_equal(tower_pcm_socket_start(fixture->socket), 0);
-}
-
-static int setup(void **state) {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    if (!fixture)
-        return -1;
-    *state = fixture;
-    strcpy(fixture->folder, "/tmp/tower-test-XXXXXX");
-    if (!mkdtemp(fixture->folder))
-        return -1;
-    (void)snprintf(fixture->path, sizeof fixture->path, "%s/pcm.sock", fixture->folder);
-    return tower_clock_virtual_new(0, &fixture->clock);
-}
-
-static int teardown(void **state) {
-    struct fixture *fixture = *state;
-    tower_pcm_socket_free(fixture->socket);
-    tower_router_free(fixture->router);
-    tower_clock_free(fixture->clock);
-    (void)unlink(fixture->path);
-    (void)rmdir(fixture->folder);
-    free(fixture);
-    return 0;
-}
-
-static int connect_producer(const struct fixture *fixture) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", fixture->path);
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-    return fd;
-}
-
-/* Frames of nothing but `number`. */
-static void send_frames(int fd, unsigned char number, int frames) {
-    unsigned char frame[FRAME_BYTES];
-    memset(frame, number, sizeof frame);
-    for (int i = 0; i < frames; i++)
-        assert_int_equal(send(fd, frame, sizeof frame, MSG_NOSIGNAL), FRAME_BYTES);
-}
-
-typedef bool condition(struct fixture *fixture, uint64_t wanted);
-
-/* Wait, in real time, for what the ingest thread does. */
-static void await(struct fixture *fixture, condition *is_met, uint64_t wanted) {
-    struct tower_clock *real = tower_clock_real();
-    int64_t limit_ns = tower_clock_now_ns(real) + PATIENCE_S * TOWER_NS_PER_S;
-    while (!is_met(fixture, wanted)) {
-        assert_true(tower_clock_now_ns(real) < limit_ns);
-        (void)tower_clock_sleep_until(real, tower_clock_now_ns(real) + 1000000);
-    }
-}
-
-static bool has_frames(struct fixture *fixture, uint64_t wanted) {
-    struct tower_router_stats stats;
-    tower_router_get_stats(fixture->router, &stats);
-    return stats.pushed_count >= wanted;
-}
-
-static bool has_read_bytes(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    return stats.bytes >= wanted;
-}
-
-static bool has_one_on_air(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    return stats.n_producers > 0 && stats.producers[0].is_on_air == (wanted != 0);
-}
-
-static bool has_producers(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    return stats.n_producers == wanted;
-}
-
-static bool has_partials(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    return stats.partial_frames == wanted;
-}
-
-static void pop_number(struct fixture *fixture, unsigned char expected, unsigned expected_flags) {
-    unsigned char frame[FRAME_BYTES];
-    unsigned flags = 0;
-    assert_int_equal(tower_router_pop_frame(fixture->router, 0, frame, &flags), 1);
-    assert_int_equal(frame[0], expected);
-    assert_int_equal(frame[FRAME_BYTES - 1], expected);
-    assert_int_equal(flags, expected_flags);
-}
 
 static void test_socket_file_is_for_owner_and_group(void **state) {
     struct fixture *fixture = *state;

@@ -1,0 +1,78 @@
+/* titled_recv.c - reads what a producer sent: bytes, and the title that may come along with them.
+ */
+#include "titled_recv.h"
+
+#include "utf8.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The kernel's SCM_MAX_FD: all that can come at once. What has no room here the kernel closes
+ * itself, and may wait for it. */
+#define DESCRIPTORS_MAX 253
+
+/* Close somebody else's descriptor. A socket may have been told to linger. */
+static void let_go(int fd) {
+    const struct linger at_once = {.l_onoff = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    (void)close(fd);
+}
+
+/* Only memory can have seals. They are asked for first: that goes to no file system or device that
+ * could keep us waiting, and nor does reading memory. */
+static bool read_title(int fd, struct tower_incoming_title *title) {
+    struct stat status;
+    char text[TOWER_TITLE_BYTES_MAX + 1];
+    if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return false;
+    /* One byte more shows whether the last character is whole. Others may still write to it. */
+    ssize_t n = pread(fd, text, sizeof text, 0);
+    if (n < 0)
+        return false;
+    size_t bytes = tower_utf8_cut(text, (size_t)n, TOWER_TITLE_BYTES_MAX);
+    if (!tower_utf8_is_valid(text, bytes))
+        return false;
+    memcpy(title->text, text, bytes);
+    title->bytes = bytes;
+    title->is_there = true;
+    return true;
+}
+
+ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_incoming_title *title,
+                          bool *ret_is_bad) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+    } control;
+    struct iovec piece = {.iov_base = ret_data, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    *ret_is_bad = false;
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0)
+        return n;
+    /* There were more than we can have open. */
+    if (message.msg_flags & MSG_CTRUNC)
+        *ret_is_bad = true;
+    bool is_first = true;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int enclosed;
+            memcpy(&enclosed, CMSG_DATA(header) + i * sizeof(int), sizeof enclosed);
+            if (!is_first || !read_title(enclosed, title))
+                *ret_is_bad = true;
+            is_first = false;
+            let_go(enclosed);
+        }
+    }
+    return n;
+}

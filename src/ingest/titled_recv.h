@@ -1,0 +1,26 @@
+/* titled_recv.h - reads what a producer sent: bytes, and the title that may come along with them.
+ */
+#ifndef TOWER_INGEST_TITLED_RECV_H
+#define TOWER_INGEST_TITLED_RECV_H
+
+#include "tower/titles.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* A title on its way in. */
+struct tower_incoming_title {
+    bool is_there;
+    size_t bytes;
+    char text[TOWER_TITLE_BYTES_MAX + 1]; /* UTF-8, no terminator */
+};
+
+/* As recv() without waiting. A memory file that comes along is a title: its first
+ * TOWER_TITLE_BYTES_MAX bytes, cut at a character, replace what is in `title`. Whatever else comes
+ * along (a descriptor of another kind, one that cannot be read, text that is not UTF-8, a second
+ * descriptor) leaves it as it is and sets `*ret_is_bad`. No descriptor stays open, and nothing that
+ * is done with one waits for anybody. */
+ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_incoming_title *title,
+                          bool *ret_is_bad);
+
+#endif
