@@ -1,0 +1,150 @@
+/* title_schedule.c - from which MP3 frame on a title holds that came with a PCM frame. */
+#include "title_schedule.h"
+
+#include "thread.h"
+#include "tower/format.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What every Layer III decoder delays by. */
+#define DECODER_DELAY_SAMPLES 529
+/* How many frames back it is known where they went: some six seconds, of which the encoder can be
+ * at most 1.5 behind before it gives PCM up. */
+#define POPS_KEPT 256
+
+struct scheduled_title {
+    uint64_t frame; /* the router's number */
+    size_t bytes;
+    char text[TOWER_TITLE_BYTES_MAX];
+};
+
+struct tower_title_schedule {
+    /* Constant. */
+    uint64_t frame_samples;
+    uint64_t delay_samples;
+
+    /* Owned by the pump. */
+    uint64_t written; /* frames that the encoder took */
+
+    /* Atomic, written by the pump, read by the encoder thread. */
+    _Atomic uint64_t popped;                /* frames taken from the router */
+    _Atomic uint64_t written_at[POPS_KEPT]; /* the encoder's number of the router's frame n: at n %
+                                              POPS_KEPT */
+
+    /* Atomic, written under the lock. */
+    _Atomic uint64_t n_titles;
+
+    pthread_mutex_t lock;
+    /* Guarded by lock: a queue. */
+    uint64_t first_title;
+    struct scheduled_title titles[TOWER_TITLE_SCHEDULE_TITLES];
+};
+
+int tower_title_schedule_new(uint32_t frame_samples, int64_t encoder_delay_ns,
+                             struct tower_title_schedule **ret_schedule) {
+    if (frame_samples == 0 || encoder_delay_ns < 0)
+        return -EINVAL;
+    struct tower_title_schedule *schedule = calloc(1, sizeof *schedule);
+    if (!schedule)
+        return -ENOMEM;
+    int error = tower_mutex_init(&schedule->lock, 0);
+    if (error < 0) {
+        free(schedule);
+        return error;
+    }
+    schedule->frame_samples = frame_samples;
+    schedule->delay_samples =
+        DECODER_DELAY_SAMPLES +
+        (uint64_t)((encoder_delay_ns * TOWER_RATE_HZ + TOWER_NS_PER_S / 2) / TOWER_NS_PER_S);
+    *ret_schedule = schedule;
+    return 0;
+}
+
+void tower_title_schedule_free(struct tower_title_schedule *schedule) {
+    if (!schedule)
+        return;
+    (void)pthread_mutex_destroy(&schedule->lock);
+    free(schedule);
+}
+
+/* ---- ingest ---- */
+
+static struct scheduled_title *title_at(struct tower_title_schedule *schedule, uint64_t i) {
+    return &schedule->titles[(schedule->first_title + i) % TOWER_TITLE_SCHEDULE_TITLES];
+}
+
+/* With the lock held. */
+static void drop_first(struct tower_title_schedule *schedule) {
+    schedule->first_title++;
+    atomic_fetch_sub_explicit(&schedule->n_titles, 1, memory_order_relaxed);
+}
+
+void tower_title_schedule_add(struct tower_title_schedule *schedule, const char *text, size_t bytes,
+                              uint64_t frame) {
+    pthread_mutex_lock(&schedule->lock);
+    uint64_t n = atomic_load_explicit(&schedule->n_titles, memory_order_relaxed);
+    if (n == TOWER_TITLE_SCHEDULE_TITLES) {
+        drop_first(schedule);
+        n--;
+    }
+    struct scheduled_title *title = title_at(schedule, n);
+    title->frame = frame;
+    title->bytes = bytes < TOWER_TITLE_BYTES_MAX ? bytes : TOWER_TITLE_BYTES_MAX;
+    memcpy(title->text, text, title->bytes);
+    atomic_store_explicit(&schedule->n_titles, n + 1, memory_order_relaxed);
+    pthread_mutex_unlock(&schedule->lock);
+}
+
+/* ---- pump ---- */
+
+void tower_title_schedule_note_pop(struct tower_title_schedule *schedule) {
+    uint64_t popped = atomic_load_explicit(&schedule->popped, memory_order_relaxed);
+    /* With a release: who reads this has to see that its frame's place has changed hands. */
+    atomic_store_explicit(&schedule->written_at[popped % POPS_KEPT], schedule->written,
+                          memory_order_release);
+    atomic_store_explicit(&schedule->popped, popped + 1, memory_order_release);
+}
+
+void tower_title_schedule_note_write(struct tower_title_schedule *schedule) {
+    schedule->written++;
+}
+
+/* ---- encoder ---- */
+
+/* Does the sound of the router's frame begin in MP3 frame `mp3_frame`, or did it in one before?
+ * What the pump has not taken yet can be in none. */
+static bool is_due(const struct tower_title_schedule *schedule, uint64_t frame,
+                   uint64_t mp3_frame) {
+    uint64_t popped = atomic_load_explicit(&schedule->popped, memory_order_acquire);
+    if (frame >= popped)
+        return false;
+    uint64_t written =
+        atomic_load_explicit(&schedule->written_at[frame % POPS_KEPT], memory_order_acquire);
+    popped = atomic_load_explicit(&schedule->popped, memory_order_relaxed);
+    /* Its place may be another frame's by now. */
+    if (popped - frame >= POPS_KEPT)
+        return true;
+    uint64_t begins_at = written * schedule->frame_samples + schedule->delay_samples;
+    return begins_at / TOWER_FRAME_SAMPLES <= mp3_frame;
+}
+
+bool tower_title_schedule_take(struct tower_title_schedule *schedule, uint64_t mp3_frame,
+                               char *ret_text, size_t *ret_bytes) {
+    bool is_taken = false;
+    if (atomic_load_explicit(&schedule->n_titles, memory_order_relaxed) == 0)
+        return false;
+    pthread_mutex_lock(&schedule->lock);
+    while (atomic_load_explicit(&schedule->n_titles, memory_order_relaxed) > 0 &&
+           is_due(schedule, title_at(schedule, 0)->frame, mp3_frame)) {
+        const struct scheduled_title *title = title_at(schedule, 0);
+        memcpy(ret_text, title->text, title->bytes);
+        *ret_bytes = title->bytes;
+        is_taken = true;
+        drop_first(schedule);
+    }
+    pthread_mutex_unlock(&schedule->lock);
+    return is_taken;
+}
