@@ -18,6 +18,10 @@ struct tower_source_info {
     size_t chunk_samples;   /* samples a channel in one chunk; the last of a file may be shorter */
     bool is_live;           /* S3: true if chunks come in real time by nature */
     int64_t length_samples; /* samples a channel in all, -1 where not known */
+    /* What a file says it is, if it was asked; else, and where it does not say, NULL. UTF-8, not
+     * "", the source's. */
+    const char *artist;
+    const char *title;
 };
 
 /* The interface. A kind of source embeds struct tower_source first and fills in `ops`. */
@@ -74,6 +78,7 @@ struct tower_file_config {
     bool is_paced;        /* true: chunks come in real time; false: as fast as they are read */
     size_t chunk_samples; /* 0: 1152 */
     const char *ffmpeg;   /* the program for what libsndfile can't read; NULL: "ffmpeg" */
+    bool reads_tags; /* fill in artist and title; with ffmpeg, by another run of it, 3 s at most */
 };
 
 /* Open a file: whatever libsndfile reads, else whatever an ffmpeg child decodes (to 48 kHz stereo).

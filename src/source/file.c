@@ -6,6 +6,7 @@
 #include "bounds.h"
 #include "mp3_tag.h"
 #include "pacer.h"
+#include "tags.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,10 @@ struct file_source {
     /* Constant after open. */
     struct tower_clock *clock;
     bool is_paced;
+    bool reads_tags;
     char *path;
     char *ffmpeg;
+    struct tower_tags tags;
     size_t sample_bytes; /* of all channels */
 
     /* Owned by the reader. */
@@ -150,6 +153,7 @@ static void file_close(struct tower_source *source) {
         (void)sf_close(file->sndfile);
     tower_fd_close(&file->fd);
     tower_decoder_child_stop(&file->decoder);
+    tower_tags_done(&file->tags);
     free(file->held);
     free(file->floats);
     free(file->path);
@@ -250,6 +254,13 @@ static void try_sndfile(struct file_source *file, SF_INFO *ret_info, char *ret_w
     file->sndfile = NULL;
 }
 
+static void read_tags(struct file_source *file) {
+    const char *artist = sf_get_string(file->sndfile, SF_STR_ARTIST);
+    const char *title = sf_get_string(file->sndfile, SF_STR_TITLE);
+    file->tags.artist = artist ? tower_tag_new(artist) : NULL;
+    file->tags.title = title ? tower_tag_new(title) : NULL;
+}
+
 static int use_sndfile(struct file_source *file, const SF_INFO *info) {
     struct tower_source_info *out = &file->base.info;
     out->rate_hz = (uint32_t)info->samplerate;
@@ -315,6 +326,8 @@ static int open_decoder(struct file_source *file, const struct reason *reason) {
     if (error < 0)
         return error;
     try_sndfile(file, &info, why, sizeof why);
+    if (file->sndfile && file->reads_tags)
+        read_tags(file);
     /* Where an MP3 file does not say how long it is, libsndfile guesses from its first frame, and
      * stops there: a file of varying bitrate would lose most of its audio. ffmpeg reads on. */
     if (file->sndfile && is_regular && is_mpeg(info.format) && !tower_mp3_tag_is_there(file->fd) &&
@@ -352,6 +365,7 @@ int tower_source_open_file(struct tower_clock *clock, const struct tower_file_co
         config->chunk_samples ? config->chunk_samples : TOWER_SOURCE_CHUNK_SAMPLES_DEFAULT;
     file->clock = clock;
     file->is_paced = config->is_paced;
+    file->reads_tags = config->reads_tags;
     file->fd = -1;
     file->decoder = (struct tower_decoder_child)TOWER_DECODER_CHILD_NONE;
     file->path = strdup(config->path);
@@ -365,6 +379,10 @@ int tower_source_open_file(struct tower_clock *clock, const struct tower_file_co
         file_close(&file->base);
         return result;
     }
+    if (file->reads_tags && !file->sndfile && !file->tags.title)
+        tower_tags_ask_ffmpeg(&file->tags, clock, file->ffmpeg, file->path);
+    file->base.info.artist = file->tags.artist;
+    file->base.info.title = file->tags.title;
     file->sample_bytes = file->base.info.channels * sizeof(int16_t);
     tower_pacer_init(&file->pacer, clock, file->base.info.rate_hz);
     *ret_source = &file->base;
