@@ -4,6 +4,7 @@
 #include "feed_display.h"
 #include "feed_link.h"
 #include "feed_options.h"
+#include "feed_title.h"
 #include "program.h"
 #include "tower/converter.h"
 #include "tower/levels.h"
@@ -31,7 +32,12 @@ struct feed {
     struct tower_levels levels; /* since the line was last drawn */
     double peak_dbfs;           /* as shown */
     int64_t round_samples;      /* read since the source began, or began again */
-    int64_t dropped_samples;    /* of a live source, at 48 kHz */
+    char *title;                /* of every round; NULL: none is sent */
+    /* Where each round begins in what is delivered, though the converter lags behind the source. */
+    int64_t read_samples;     /* in all rounds */
+    int64_t passed_samples;   /* converted, at 48 kHz */
+    int64_t title_at_samples; /* of them: where the title is due; -1: it has been given */
+    int64_t dropped_samples;  /* of a live source, at 48 kHz */
 };
 
 /* ---- signals ---- */
@@ -167,6 +173,28 @@ static int fail(struct feed *feed, const char *what, const char *why) {
     return TOWER_EXIT_FAILED;
 }
 
+/* A round begins: what is read next is the first of it. A title that is still due is the same. */
+static void begin_round(struct feed *feed) {
+    int64_t rate_hz = feed->source->info.rate_hz;
+    feed->round_samples = 0;
+    if (feed->title && feed->title_at_samples < 0)
+        feed->title_at_samples = (feed->read_samples * TOWER_RATE_HZ + rate_hz / 2) / rate_hz;
+}
+
+static void deliver_with_title(struct feed *feed, const int16_t *samples, size_t n_samples) {
+    int64_t before_title = feed->title_at_samples - feed->passed_samples;
+    feed->passed_samples += (int64_t)n_samples;
+    if (feed->title_at_samples >= 0 && before_title < (int64_t)n_samples) {
+        size_t n = before_title > 0 ? (size_t)before_title : 0;
+        deliver(feed, samples, n);
+        tower_feed_link_set_title(&feed->link, feed->title);
+        feed->title_at_samples = -1;
+        samples += n * TOWER_CHANNELS;
+        n_samples -= n;
+    }
+    deliver(feed, samples, n_samples);
+}
+
 /* Convert and deliver; `chunk` NULL: what the converter still holds. Returns -1 to go on. */
 static int pass_on(struct feed *feed, const void *chunk, size_t n_samples) {
     const int16_t *converted;
@@ -175,7 +203,7 @@ static int pass_on(struct feed *feed, const void *chunk, size_t n_samples) {
         tower_converter_process(feed->converter, chunk, n_samples, &converted, &n_converted);
     if (error < 0)
         return fail(feed, "converting it to 48 kHz stereo", strerror(-error));
-    deliver(feed, converted, n_converted);
+    deliver_with_title(feed, converted, n_converted);
     return -1;
 }
 
@@ -189,7 +217,7 @@ static int end_round(struct feed *feed) {
             return fail(feed, "cannot begin again",
                         error == -ENOTSUP ? "it comes only once; leave out --loop"
                                           : strerror(-error));
-        feed->round_samples = 0;
+        begin_round(feed);
         return -1;
     }
     int exit_code = pass_on(feed, NULL, 0);
@@ -216,6 +244,7 @@ static int run(struct feed *feed) {
         int got = tower_source_read(feed->source, feed->chunk, &bytes);
         if (got > 0) {
             feed->round_samples += (int64_t)(bytes / sample_bytes);
+            feed->read_samples += (int64_t)(bytes / sample_bytes);
             exit_code = pass_on(feed, feed->chunk, bytes / sample_bytes);
         } else if (got == 0) {
             exit_code = end_round(feed);
@@ -253,6 +282,7 @@ static int open_source(struct feed *feed) {
                                        &(struct tower_file_config){
                                            .path = options->path,
                                            .is_paced = options->is_paced,
+                                           .reads_tags = options->sends_title && !options->title,
                                        },
                                        &feed->source, why, sizeof why);
         break;
@@ -281,6 +311,8 @@ static int open_feed(struct feed *feed) {
     error = tower_converter_new(info->rate_hz, info->channels, &feed->converter);
     if (error == 0 && !(feed->chunk = malloc(tower_source_chunk_bytes(feed->source))))
         error = -ENOMEM;
+    if (error == 0)
+        error = tower_feed_title_new(feed->options, info, &feed->title);
     if (error < 0)
         (void)fail(feed, "cannot convert it to 48 kHz stereo", strerror(-error));
     return error;
@@ -291,13 +323,14 @@ int tower_cmd_feed(int argc, char **argv) {
     int exit_code = tower_feed_options_read(&options, argc, argv);
     if (exit_code >= 0)
         return exit_code;
-    struct feed feed = {.options = &options, .clock = tower_clock_real()};
+    struct feed feed = {.options = &options, .clock = tower_clock_real(), .title_at_samples = -1};
     tower_feed_display_init(&feed.display, options.name);
     tower_feed_link_init(&feed.link, feed.clock, options.socket_path, &feed.display);
     tower_levels_reset(&feed.levels);
     exit_code = TOWER_EXIT_FAILED;
     if (open_feed(&feed) == 0) {
         catch_signals();
+        begin_round(&feed);
         exit_code = run(&feed);
         if (feed.display.is_terminal)
             draw(&feed, tower_clock_now_ns(feed.clock));
@@ -310,6 +343,7 @@ int tower_cmd_feed(int argc, char **argv) {
     tower_feed_display_done(&feed.display);
     tower_converter_free(feed.converter);
     tower_source_close(feed.source);
+    free(feed.title);
     free(feed.chunk);
     return exit_code;
 }

@@ -74,6 +74,19 @@ static void set_anchor(struct tower_feed_link *link, uint64_t samples, int64_t n
     link->anchor_ns = now_ns;
 }
 
+static void send_title(struct tower_feed_link *link) {
+    int error = link->title ? tower_producer_set_title(link->producer, link->title) : 0;
+    if (error < 0)
+        tower_feed_display_say(link->display, "%s: cannot send the title: %s", link->path,
+                               strerror(-error));
+}
+
+void tower_feed_link_set_title(struct tower_feed_link *link, const char *title) {
+    link->title = title;
+    if (link->producer)
+        send_title(link);
+}
+
 static void try_to_connect(struct tower_feed_link *link) {
     int error = tower_producer_connect(link->path, &link->producer);
     if (error < 0) {
@@ -89,6 +102,7 @@ static void try_to_connect(struct tower_feed_link *link) {
     link->is_heard = false;
     link->progress_ns = tower_clock_now_ns(link->clock);
     set_anchor(link, 0, link->progress_ns);
+    send_title(link);
 }
 
 static void lose(struct tower_feed_link *link, int error) {

@@ -21,6 +21,8 @@ struct tower_feed_link {
     const char *path;
     struct tower_feed_display *display; /* each change of state is said there, once */
 
+    const char *title; /* the one at hand; NULL: none */
+
     struct tower_producer *producer; /* NULL: not connected */
     enum tower_feed_link_state state;
     int64_t next_try_ns;
@@ -55,6 +57,10 @@ void tower_feed_link_wait(struct tower_feed_link *link);
  * fewer than given after a signal, or where the transmitter went away (then it is not up). */
 size_t tower_feed_link_write(struct tower_feed_link *link, const int16_t *samples,
                              size_t n_samples);
+
+/* The samples written from here on are of `title`, which is borrowed; so are the first ones of each
+ * connection that is made anew. */
+void tower_feed_link_set_title(struct tower_feed_link *link, const char *title);
 
 /* How far what was written is ahead of what is heard; 0 where that is nothing. */
 int64_t tower_feed_link_ahead_ns(struct tower_feed_link *link);

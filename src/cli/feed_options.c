@@ -4,6 +4,7 @@
 #include "bounds.h"
 #include "program.h"
 #include "tower/producer.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -32,6 +33,9 @@ static const char usage[] =
     "  --rate HZ          of stdin and the mock: 1000 to 384000 (48000)\n"
     "  --channels N       of stdin and the mock: 1 to 8 (2)\n"
     "  --frame-samples N  the transmitter's frame, which the end is padded to: 1 to 1152 (1152)\n"
+    "  --title TEXT       what is playing, for listeners' players; without it a file's artist and\n"
+    "                     title, or its name, and nothing for the other sources\n"
+    "  --no-title         say nothing of what is playing\n"
     "  --help             print this\n\n"
     "Exit code: 0 when the source has ended and all of it was written; 1 if it failed; 2 for bad\n"
     "usage. SIGINT, SIGTERM and SIGHUP end it in order: with 0 where that is the way to end it\n"
@@ -44,6 +48,8 @@ enum {
     OPTION_RATE,
     OPTION_CHANNELS,
     OPTION_FRAME_SAMPLES,
+    OPTION_TITLE,
+    OPTION_NO_TITLE,
     OPTION_HELP,
 };
 
@@ -54,6 +60,8 @@ static const struct option long_options[] = {
     {"rate", required_argument, NULL, OPTION_RATE},
     {"channels", required_argument, NULL, OPTION_CHANNELS},
     {"frame-samples", required_argument, NULL, OPTION_FRAME_SAMPLES},
+    {"title", required_argument, NULL, OPTION_TITLE},
+    {"no-title", no_argument, NULL, OPTION_NO_TITLE},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -148,6 +156,10 @@ static int check(const struct tower_feed_options *options, bool has_format) {
         return refuse("--loop is for files: stdin comes only once");
     if (options->kind == TOWER_FEED_STDIN && options->is_paced)
         return refuse("--paced is for files: stdin is sent as it comes");
+    if (options->title && !options->sends_title)
+        return refuse("--title and --no-title: one of them");
+    if (options->title && !tower_utf8_is_valid(options->title, strlen(options->title)))
+        return refuse("--title: expected text in UTF-8");
     if (options->kind == TOWER_FEED_STDIN && isatty(STDIN_FILENO))
         return refuse("stdin is a terminal: pipe raw s16le PCM into it");
     return -1;
@@ -158,6 +170,7 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         .rate_hz = TOWER_RATE_HZ,
         .channels = TOWER_CHANNELS,
         .frame_samples = TOWER_FRAME_SAMPLES,
+        .sends_title = true,
     };
     const char *socket_path = NULL;
     bool has_format = false;
@@ -189,6 +202,12 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         case OPTION_FRAME_SAMPLES:
             exit_code = read_number("frame-samples", optarg, 1, TOWER_FRAME_SAMPLES_MAX,
                                     &options.frame_samples);
+            break;
+        case OPTION_TITLE:
+            options.title = optarg;
+            break;
+        case OPTION_NO_TITLE:
+            options.sends_title = false;
             break;
         case OPTION_HELP:
         case 'h':

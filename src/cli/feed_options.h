@@ -20,6 +20,8 @@ struct tower_feed_options {
     uint32_t rate_hz;  /* of the mock and of stdin */
     unsigned channels; /* of the mock and of stdin */
     uint32_t frame_samples;
+    bool sends_title;
+    const char *title; /* UTF-8; NULL: what the file says */
 };
 
 /* Read the command line; `ret_options` points into it. Returns -1 to go on, else the exit code: 0
