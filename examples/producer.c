@@ -19,6 +19,7 @@ int main(int argc, char **argv) {
                       strerror(-error));
         return 1;
     }
+    (void)tower_producer_set_title(producer, from_stdin ? "stdin" : "A tone"); /* what is playing */
     for (int at = 0; error == 0;) {
         int16_t samples[FRAME * 2];
         size_t n = FRAME;
