@@ -6,6 +6,8 @@
 #include "tower/http_server.h"
 #include "tower/titles.h"
 
+#include "title_schedule.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -38,6 +40,7 @@ struct tower_service {
     struct tower_fanout *fanouts[TOWER_CONFIG_WORKERS_MAX];
     size_t n_fanouts;
     struct tower_encoder_manager *encoder;
+    struct tower_title_schedule *title_schedule;
     struct tower_pump *pump;
     struct tower_pcm_socket *ingest;
     struct tower_http_server *http;
@@ -58,7 +61,11 @@ static int fail(char *error, size_t error_bytes, int number, const char *what, c
 /* ---- how the parts call each other ---- */
 
 static int pop_frame(void *self, int64_t timeout_ns, void *ret_frame, unsigned *ret_flags) {
-    return tower_router_pop_frame(self, timeout_ns, ret_frame, ret_flags);
+    struct tower_service *service = self;
+    int result = tower_router_pop_frame(service->router, timeout_ns, ret_frame, ret_flags);
+    if (result == 1)
+        tower_title_schedule_note_pop(service->title_schedule);
+    return result;
 }
 
 static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *ret_frame) {
@@ -66,14 +73,28 @@ static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *
 }
 
 static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
-    return tower_encoder_manager_write_pcm(self, frame, frame_bytes);
+    struct tower_service *service = self;
+    int error = tower_encoder_manager_write_pcm(service->encoder, frame, frame_bytes);
+    if (error == 0)
+        tower_title_schedule_note_write(service->title_schedule);
+    return error;
+}
+
+/* On the ingest thread. */
+static void take_title(void *user, const char *text, size_t bytes, uint64_t pushed_count) {
+    struct tower_service *service = user;
+    tower_title_schedule_add(service->title_schedule, text, bytes, pushed_count);
 }
 
 /* On the encoder thread. */
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
-    tower_titles_mark(service->titles, tower_air_frames(service->air),
-                      tower_air_head(service->air));
+    uint64_t frame = tower_air_frames(service->air);
+    char title[TOWER_TITLE_BYTES_MAX];
+    size_t title_bytes;
+    if (tower_title_schedule_take(service->title_schedule, frame, title, &title_bytes))
+        (void)tower_titles_set(service->titles, title, title_bytes, frame);
+    tower_titles_mark(service->titles, frame, tower_air_head(service->air));
     if (tower_air_publish(service->air, mp3_frame, bytes) == 0)
         atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
                               memory_order_relaxed);
@@ -203,14 +224,20 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
     int result = tower_encoder_manager_new(&encoder, &service->encoder);
     if (result < 0)
         return fail(error, error_bytes, result, "making the encoder", "", "");
+    struct tower_encoder_stats made;
+    tower_encoder_manager_get_stats(service->encoder, &made);
+    result =
+        tower_title_schedule_new(config->frame_samples, made.delay_ns, &service->title_schedule);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the schedule of titles", "", "");
     struct tower_pump_config pump = {
         .clock = service->clock,
         .frame_samples = config->frame_samples,
         .resync_after_ns = config->resync_after_ns,
         .is_realtime = config->is_realtime,
-        .pcm_buffer = {service->router, pop_frame},
+        .pcm_buffer = {service, pop_frame},
         .fallback = {service->fallback, get_fallback_frame},
-        .encoder = {service->encoder, write_pcm},
+        .encoder = {service, write_pcm},
     };
     result = tower_pump_new(&pump, &service->pump);
     if (result < 0)
@@ -241,6 +268,8 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .router = service->router,
         .cushion_frames = config->cushion_frames,
         .idle_ns = config->grace_ns,
+        .on_title = take_title,
+        .user = service,
     };
     int result = tower_pcm_socket_new(&ingest, &service->ingest);
     if (result < 0) {
@@ -319,6 +348,7 @@ void tower_service_free(struct tower_service *service) {
     tower_pcm_socket_free(service->ingest);
     tower_pump_free(service->pump);
     tower_encoder_manager_free(service->encoder);
+    tower_title_schedule_free(service->title_schedule);
     for (size_t i = 0; i < service->n_fanouts; i++)
         tower_fanout_free(service->fanouts[i]);
     tower_titles_free(service->titles);
