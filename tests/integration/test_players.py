@@ -1,5 +1,6 @@
 """Real players, curl and an Icecast relay, on a transmitter that is fed."""
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import sound
 
 LEFT_HZ, RIGHT_HZ = 440, 660
 PEAK = 0.4
+PASSWORD = "sesame"
 # What iOS sends for an audio element: a probe of two bytes, then the stream.
 IOS_REQUEST = ("GET /stream HTTP/1.1\r\nHost: here\r\nRange: bytes={range}\r\n"
                "X-Playback-Session-Id: 5BF0E3B4-3F0A-4C5B-9C33-2E1B7D2F8A10\r\n"
@@ -44,10 +46,34 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class TestPlayers(TowerTestCase):
+def split_titles(body, interval):
+    """The audio, and what the blocks between it say, those that say nothing left out."""
+    audio, titles, at = bytearray(), [], 0
+    while at < len(body):
+        audio += body[at:at + interval]
+        at += interval
+        if at >= len(body):
+            break
+        size = 16 * body[at]
+        block = bytes(body[at + 1:at + 1 + size])
+        if len(block) == size and size > 0:
+            titles.append(block.rstrip(b"\0").decode("utf-8"))
+        at += 1 + size
+    return bytes(audio), titles
+
+
+class PlayersTestCase(TowerTestCase):
+    """A transmitter with a station's name and a password, fed with a chord."""
+
     def setUp(self):
         super().setUp()
-        self.server = self.serve("--host", "::", "--grace", "0", "--tone-frequency", "0")
+        with open(self.path("password"), "w", encoding="ascii") as file:
+            file.write(PASSWORD + "\n")
+        os.chmod(self.path("password"), 0o600)
+        self.server = self.serve("--host", "::", "--grace", "0", "--tone-frequency", "0",
+                                 "--name", "Radio Test", "--genre", "Chords",
+                                 "--url", "http://radio.example",
+                                 "--password-file", self.path("password"))
         # Whole turns of both: from its end to its beginning there is no seam.
         wave = sound.stereo(sound.tone([LEFT_HZ], 10, PEAK), sound.tone([RIGHT_HZ], 10, PEAK))
         self.feeder = self.feed(self.server, "--loop",
@@ -85,6 +111,47 @@ class TestPlayers(TowerTestCase):
         self.assertEqual(code, 0, said)
         return said
 
+    def set_title(self, text):
+        answer = self.run_player("curl", "-sS", "-o", "answer", "-w", "%{http_code}", "-u",
+                                 f"any:{PASSWORD}", "-d", json.dumps({"title": text}),
+                                 f"http://127.0.0.1:{self.server.port}/metadata")
+        self.assertIn(answer, ("200", "204"))
+        return self.server.wait_status(lambda s: s["title"] and s["title"]["text"] == text,
+                                       "the title is on air")["title"]["from_frame"]
+
+    @staticmethod
+    def icecast_says(port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        try:
+            connection.request("GET", "/status-json.xsl")
+            return connection.getresponse().read().decode("utf-8")
+        finally:
+            connection.close()
+
+    def relay(self):
+        """An Icecast that relays the stream; returns its port once it does."""
+        port, folder = free_port(), self.path("icecast")
+        os.mkdir(folder)
+        if os.getuid() == 0:
+            os.chmod(self.folder, 0o711)
+            shutil.chown(folder, "nobody", "nogroup")
+        with open(self.path("icecast.xml"), "w", encoding="utf-8") as file:
+            file.write(ICECAST_XML.format(password="relayed", port=port, folder=folder,
+                                          tower_port=self.server.port,
+                                          owner=CHANGE_OWNER if os.getuid() == 0 else ""))
+        icecast = self.start("icecast2", "-c", self.path("icecast.xml"))
+
+        def relays():
+            self.assertTrue(icecast.runs(), icecast.stdout() + icecast.stderr())
+            try:
+                return '"source"' in self.icecast_says(port)
+            except ConnectionRefusedError:
+                return False
+        wait_until(relays, "Icecast relays", 60, 0.2)
+        return port
+
+
+class TestPlayers(PlayersTestCase):
     @takes(8)
     def test_ffmpeg(self):
         said = self.run_player("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "warning", "-i",
@@ -167,7 +234,8 @@ class TestPlayers(TowerTestCase):
         self.assertEqual(listener.status, 200)
         self.judge(sound.decode(heard, self.folder))
         said = self.run_player("ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "warning", "-i",
-                               f"http://[::1]:{self.server.port}/stream", "-t", "2", "-y", "heard.wav")
+                               f"http://[::1]:{self.server.port}/stream", "-t", "2", "-y",
+                               "heard.wav")
         self.assertEqual(said, "")
         self.judge(sound.read_wav(self.path("heard.wav")))
 
@@ -178,46 +246,18 @@ class TestPlayers(TowerTestCase):
         for asked in ("0-1", "0-", "0-1073741822"):
             listener = Listener(self.server.port, request=IOS_REQUEST.format(range=asked))
             listener.wait_bytes(100 * 384)
-            heard = listener.hang_up()
+            listener.hang_up_unjudged()
             header = listener.header.lower()
             self.assertEqual(listener.status, 200, asked)
             self.assertIn("content-type: audio/mpeg", header)
+            self.assertIn("icy-metaint: 16000", header)
+            heard, _ = split_titles(listener.body, 16000)
+            heard = heard[:mp3_frames(heard)[1]]
             for word in ("content-range", "content-length", "accept-ranges: bytes"):
                 self.assertNotIn(word, header)
             self.judge(sound.decode(heard, self.folder))
         # A probe that is over holds no place.
         self.server.wait_status(lambda s: s["listeners"]["current"] == 0, "nobody is left")
-
-    @staticmethod
-    def icecast_says(port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        try:
-            connection.request("GET", "/status-json.xsl")
-            return connection.getresponse().read().decode("utf-8")
-        finally:
-            connection.close()
-
-    def relay(self):
-        """An Icecast that relays the stream; returns its port once it does."""
-        port, folder = free_port(), self.path("icecast")
-        os.mkdir(folder)
-        if os.getuid() == 0:
-            os.chmod(self.folder, 0o711)
-            shutil.chown(folder, "nobody", "nogroup")
-        with open(self.path("icecast.xml"), "w", encoding="utf-8") as file:
-            file.write(ICECAST_XML.format(password="relayed", port=port, folder=folder,
-                                          tower_port=self.server.port,
-                                          owner=CHANGE_OWNER if os.getuid() == 0 else ""))
-        icecast = self.start("icecast2", "-c", self.path("icecast.xml"))
-
-        def relays():
-            self.assertTrue(icecast.runs(), icecast.stdout() + icecast.stderr())
-            try:
-                return '"source"' in self.icecast_says(port)
-            except ConnectionRefusedError:
-                return False
-        wait_until(relays, "Icecast relays", 60, 0.2)
-        return port
 
     @takes(15)
     def test_icecast_relays_it_to_its_own_listeners(self):
@@ -246,3 +286,91 @@ class TestPlayers(TowerTestCase):
         with open(self.path("icecast/error.log"), encoding="utf-8", errors="replace") as file:
             self.assertNotIn(" EROR ", file.read())
         self.assertEqual(self.server.status()["listeners"]["accepted"], 2, "relayed in one go")
+
+
+class TestTitles(PlayersTestCase):
+    FIRST, SECOND = "Händel - Wassermusik", "It's Björk; 'Jóga' = \u266b"
+
+    def setUp(self):
+        super().setUp()
+        frame = self.set_title(self.FIRST)
+        # So that the burst, too, is all of that title.
+        self.server.wait_status(lambda s: s["air"]["frames"] > frame + 100,
+                                "the title has been on air for longer than the burst")
+
+    @takes(10)
+    def test_in_the_stream_for_those_who_ask(self):
+        request = "GET /stream HTTP/1.1\r\nHost: here\r\nIcy-MetaData: 1\r\n\r\n"
+        listener = Listener(self.server.port, request=request)
+        listener.wait_bytes(60000)
+        self.set_title(self.SECOND)
+        listener.wait_bytes(120000)
+        listener.hang_up_unjudged()
+        for line in ("icy-metaint: 16000", "icy-name: Radio Test", "icy-genre: Chords",
+                     "icy-url: http://radio.example", "icy-br: 128"):
+            self.assertRegex(listener.header, f"(?im)^{line}\\r?$")
+        audio, titles = split_titles(listener.body, 16000)
+        self.judge(sound.decode(audio[:mp3_frames(audio)[1]], self.folder))
+        self.assertEqual(titles, [f"StreamTitle='{text}';" for text in (self.FIRST, self.SECOND)])
+        self.assertEqual(self.server.status()["title"]["text"], self.SECOND)
+
+    @takes(8)
+    def test_ffprobe_reads_them(self):
+        said = self.run_player("ffprobe", "-v", "warning", "-show_entries", "format_tags",
+                               self.server.url)
+        self.assertIn(f"TAG:StreamTitle={self.FIRST}\n", said)
+        self.assertIn("TAG:icy-name=Radio Test\n", said)
+        self.assertIn("TAG:icy-genre=Chords\n", said)
+
+    def follow(self, *command, first, second):
+        """A player that says the titles as they come."""
+        player = self.start(*command)
+
+        def says(text):
+            said = player.stdout() + player.stderr()
+            return text in said or not player.runs()
+        wait_until(lambda: says(first), f"{command[0]} shows the first title", 60)
+        self.set_title(self.SECOND)
+        wait_until(lambda: says(second), f"{command[0]} shows the second title", 60)
+        said = player.stdout() + player.stderr()
+        self.assertIn(first, said)
+        self.assertIn(second, said)
+        self.assertTrue(player.runs(), said)
+        return said
+
+    @takes(10)
+    def test_mpv_shows_them(self):
+        self.follow("mpv", "--no-config", "--no-video", "--ao=null", self.server.url,
+                    first=f"icy-title: {self.FIRST}", second=f"icy-title: {self.SECOND}")
+
+    @takes(10)
+    def test_mpg123_shows_them(self):
+        said = self.follow("mpg123", "--no-control", "-w", "heard.wav", "--utf8", self.server.url,
+                           first=f"ICY-META: StreamTitle='{self.FIRST}';",
+                           second=f"ICY-META: StreamTitle='{self.SECOND}';")
+        self.assertIn("ICY-NAME: Radio Test", said)
+        self.assertIsNone(sound.MPG123_FAULT.search(said), said)
+
+    @takes(15)
+    def test_an_icecast_relay_passes_them_on(self):
+        self.set_title("Holst - Jupiter")
+        port = self.relay()
+        wait_until(lambda: '"title":"Holst - Jupiter"' in self.icecast_says(port),
+                   "Icecast tells the title", 60, 0.2)
+        request = "GET /relayed.mp3 HTTP/1.1\r\nHost: here\r\nIcy-MetaData: 1\r\n\r\n"
+        listener = Listener(port, request=request)
+        listener.wait_bytes(50000)
+        # As software made for Icecast sets it.
+        self.run_player("curl", "-sSf", "-o", "answer", "-u", f"source:{PASSWORD}", "-G",
+                        "-d", "mode=updinfo", "-d", "mount=/stream", "-d", "charset=UTF-8",
+                        "--data-urlencode", "song=Holst - Saturn",
+                        f"http://127.0.0.1:{self.server.port}/admin/metadata")
+        wait_until(lambda: b"StreamTitle='Holst - Saturn'" in listener.body,
+                   "Icecast passes the new title on", 60)
+        listener.hang_up_unjudged()
+        self.assertIn(b"StreamTitle='Holst - Jupiter'", listener.body)
+        wait_until(lambda: '"title":"Holst - Saturn"' in self.icecast_says(port),
+                   "Icecast tells the new title", 60, 0.2)
+        said = self.icecast_says(port)
+        self.assertIn('"server_name":"Radio Test"', said)
+        self.assertIn('"genre":"Chords"', said)
