@@ -309,6 +309,7 @@ static void report(struct load *load) {
     long n = load->settings.listeners;
     size_t n_first = 0, n_gap = 0;
     long silent = 0, starved = 0;
+    uint64_t bytes = 0;
     double *first_ms = calloc((size_t)n, sizeof *first_ms);
     double *gap_ms = calloc((size_t)n, sizeof *gap_ms);
     double *rate = calloc((size_t)n, sizeof *rate);
@@ -335,16 +336,18 @@ static void report(struct load *load) {
         if (end_ns - since_ns > listener->longest_gap_ns)
             listener->longest_gap_ns = end_ns - since_ns;
         starved += listener->bytes == 0;
+        bytes += listener->bytes;
         rate[n_gap] = rate_of(load, listener, end_ns);
         gap_ms[n_gap++] = (double)listener->longest_gap_ns / (double)NS_PER_MS;
     }
     (void)printf("{\"listeners\": %ld, \"listening\": %zu, \"stalled\": %ld, \"refused\": %" PRIu64
                  ", \"broken\": %" PRIu64 ", \"stalled_dropped\": %" PRIu64
                  ", \"without_a_byte\": %ld, \"starved\": %ld, "
-                 "\"window_s\": %.3f, \"load_cpu_percent\": %.1f, \"load_turn_ms\": %.1f, "
+                 "\"window_s\": %.3f, \"bytes\": %" PRIu64
+                 ", \"load_cpu_percent\": %.1f, \"load_turn_ms\": %.1f, "
                  "\"first_errno\": %d, \"first_answer\": \"%s\"",
                  n, n_gap, load->settings.stalled, load->refused, load->broken,
-                 load->stalled_dropped, silent, starved, window_s, cpu_percent,
+                 load->stalled_dropped, silent, starved, window_s, bytes, cpu_percent,
                  (double)load->longest_turn_ns / (double)NS_PER_MS, load->first_errno,
                  load->first_answer);
     print_quantiles("first_byte_ms", first_ms, n_first);
