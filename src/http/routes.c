@@ -2,6 +2,7 @@
 #include "routes.h"
 
 #include "icecast_json.h"
+#include "metrics_text.h"
 #include "status_json.h"
 
 #include <errno.h>
@@ -35,6 +36,17 @@ static int answer_status(struct tower_routes *routes, const struct tower_request
     size_t bytes = 0;
     char *json = tower_status_json(&status, &bytes);
     return answer_json(json, bytes, options, response);
+}
+
+static int answer_metrics(struct tower_routes *routes, const struct tower_request *request,
+                          const struct tower_response_options *options,
+                          struct tower_response *response) {
+    (void)request;
+    struct tower_status status;
+    tower_routes_get_status(routes, &status);
+    size_t bytes = 0;
+    char *text = tower_metrics_text(&status, &bytes);
+    return tower_response_make(response, 200, TOWER_METRICS_CONTENT_TYPE, text, bytes, options);
 }
 
 static int answer_buffer(struct tower_routes *routes, const struct tower_request *request,
@@ -128,6 +140,7 @@ static const struct route {
     {"/listen.pls", tower_route_pls, NULL, false},
     {"/listen.xspf", tower_route_xspf, NULL, false},
     {"/status", answer_status, NULL, false},
+    {"/metrics", answer_metrics, NULL, false},
     {"/status-json.xsl", answer_icecast_status, NULL, false},
     {"/history", answer_history, NULL, false},
     {"/events", answer_events, NULL, false},
