@@ -35,7 +35,8 @@ struct tower_pcm_socket_config {
      * TOWER_TITLE_BYTES_MAX, not terminated, from that frame on which is the router's number
      * `pushed_count`, counted from 0 (so many were queued before it). Called on the ingest thread,
      * right before that frame is queued, so that whoever takes the frame knows its title; one call
-     * for each frame at most. May be NULL. */
+     * for each frame at most. A producer that comes on air again has its last title still; one that
+     * has said none yet gives `text` NULL with its first frame. May be NULL. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
     void *user;
 };

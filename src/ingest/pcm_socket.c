@@ -32,6 +32,8 @@ struct producer {
     bool has_ended;     /* it will write no more; what it wrote may still be unread */
     bool has_bad_title; /* it has sent what is none, and that was said */
     uint64_t turn;      /* who came, or made way, earlier goes on air earlier */
+    char *last_title;   /* NULL: it has said none */
+    size_t last_title_bytes;
     struct tower_producer_info info;
 };
 
@@ -50,6 +52,7 @@ struct tower_pcm_socket {
     struct producer *on_air;           /* NULL: nobody */
     struct tower_framer framer;        /* of the producer on air */
     struct tower_incoming_title title; /* of the frame being filled */
+    bool is_new_on_air;                /* the producer on air has not given a frame yet */
     uint64_t next_id;
     uint64_t next_turn;
     int64_t accept_after_ns;
@@ -142,24 +145,42 @@ void tower_pcm_socket_free(struct tower_pcm_socket *socket) {
 
 /* ---- towards the router ---- */
 
-/* The frame that has a title is whole and about to be queued. Nobody else queues any, so its number
- * is the count of those before it. */
+/* Its next turn on air begins with it. Without memory it begins without. */
+static void keep_title(struct producer *producer, const struct tower_incoming_title *title) {
+    char *copy = malloc(title->bytes > 0 ? title->bytes : 1);
+    if (copy)
+        memcpy(copy, title->text, title->bytes);
+    free(producer->last_title);
+    producer->last_title = copy;
+    producer->last_title_bytes = title->bytes;
+}
+
+/* A whole frame is about to be queued, and has a title or begins a turn on air. Nobody else queues
+ * any, so its number is the router's count. */
 static void deliver_title(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
+    struct producer *producer = socket->on_air;
     tower_router_get_stats(socket->config.router, &router);
-    if (socket->config.on_title)
+    if (socket->title.is_there) {
+        keep_title(producer, &socket->title);
+        pthread_mutex_lock(&socket->lock);
+        socket->stats.titles++;
+        pthread_mutex_unlock(&socket->lock);
+    }
+    if (socket->config.on_title && socket->title.is_there)
         socket->config.on_title(socket->config.user, socket->title.text, socket->title.bytes,
                                 router.pushed_count);
+    else if (socket->config.on_title)
+        socket->config.on_title(socket->config.user, producer->last_title,
+                                producer->last_title_bytes, router.pushed_count);
     socket->title.is_there = false;
-    pthread_mutex_lock(&socket->lock);
-    socket->stats.titles++;
-    pthread_mutex_unlock(&socket->lock);
+    socket->is_new_on_air = false;
 }
 
 /* A whole frame came from the producer on air. */
 static void deliver(struct tower_pcm_socket *socket, const uint8_t *frame) {
     struct tower_router_stats router;
-    if (socket->title.is_there)
+    if (socket->title.is_there || socket->is_new_on_air)
         deliver_title(socket);
     if (tower_router_push_frame(socket->config.router, frame, socket->frame_bytes) == 1) {
         pthread_mutex_lock(&socket->lock);
@@ -240,6 +261,8 @@ static void drop_producer(struct tower_pcm_socket *socket, struct producer *prod
     if (was_on_air)
         end_programme(socket);
     tower_fd_close(&producer->fd);
+    free(producer->last_title);
+    producer->last_title = NULL;
     tower_log(TOWER_LOG_INFO, "ingest",
               "producer %llu (process %ld) %s after %llu bytes%s; %zu bytes of a frame dropped",
               (unsigned long long)producer->info.id, (long)producer->info.pid, why,
@@ -261,6 +284,7 @@ static struct producer *find_next(struct tower_pcm_socket *socket) {
 
 static void put_on_air(struct tower_pcm_socket *socket, struct producer *producer) {
     socket->on_air = producer;
+    socket->is_new_on_air = true;
     /* One that made way may have done so within a sample. */
     socket->skip_bytes = -producer->info.bytes % TOWER_SAMPLE_BYTES;
     socket->hold_until_ns = INT64_MIN;

@@ -18,8 +18,9 @@ struct tower_incoming_title {
 /* As recv() without waiting. A memory file that comes along is a title: its first
  * TOWER_TITLE_BYTES_MAX bytes, cut at a character, replace what is in `title`. Whatever else comes
  * along (a descriptor of another kind, one that cannot be read, text that is not UTF-8, a second
- * descriptor) leaves it as it is and sets `*ret_is_bad`. No descriptor stays open, and nothing that
- * is done with one waits for anybody. */
+ * descriptor) leaves it as it is and sets `*ret_is_bad`. No descriptor stays open. Memory alone is
+ * looked into, and sockets are closed without lingering, so nothing waits; but what a network or
+ * FUSE file system does when a file of its own is closed is not in our hands. */
 ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_incoming_title *title,
                           bool *ret_is_bad);
 

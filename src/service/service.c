@@ -45,6 +45,10 @@ struct tower_service {
     struct tower_pcm_socket *ingest;
     struct tower_http_server *http;
 
+    /* Owned by the encoder thread: the last title that came from a producer; number 0: none is on
+     * air. */
+    struct tower_title producers_title;
+
     /* Atomic: written by start and stop, or by the encoder thread; read by anyone. */
     _Atomic int64_t started_ns;
     _Atomic bool is_stopping;
@@ -69,7 +73,11 @@ static int pop_frame(void *self, int64_t timeout_ns, void *ret_frame, unsigned *
 }
 
 static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *ret_frame) {
-    return tower_fallback_get_frame(self, tick, ret_frame);
+    struct tower_service *service = self;
+    enum tower_origin origin = tower_fallback_get_frame(service->fallback, tick, ret_frame);
+    if (origin != TOWER_ORIGIN_GRACE)
+        tower_title_schedule_note_end(service->title_schedule);
+    return origin;
 }
 
 static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
@@ -86,15 +94,33 @@ static void take_title(void *user, const char *text, size_t bytes, uint64_t push
     tower_title_schedule_add(service->title_schedule, text, bytes, pushed_count);
 }
 
+/* Set what a producer has said is playing, or take it back once the producer is gone; a title that
+ * came another way stays. Only now that its frame is here, so that one which is set meanwhile from
+ * elsewhere is not pushed out by it. */
+static void change_title(struct tower_service *service, uint64_t frame) {
+    struct tower_title *title = &service->producers_title;
+    size_t bytes = 0;
+    enum tower_title_change change =
+        tower_title_schedule_take(service->title_schedule, frame, title->text, &bytes);
+    uint64_t number = title->number;
+    if (change == TOWER_TITLE_ENDS && number == 0)
+        change = TOWER_TITLE_STAYS;
+    if (change == TOWER_TITLE_ENDS)
+        tower_titles_get(service->titles, title);
+    if (change == TOWER_TITLE_IS_NEW || (change == TOWER_TITLE_ENDS && title->number == number))
+        (void)tower_titles_set(service->titles, title->text,
+                               change == TOWER_TITLE_IS_NEW ? bytes : 0, frame);
+    tower_titles_mark(service->titles, frame, tower_air_head(service->air));
+    if (change == TOWER_TITLE_IS_NEW)
+        tower_titles_get(service->titles, title);
+    else if (change == TOWER_TITLE_ENDS)
+        title->number = 0;
+}
+
 /* On the encoder thread. */
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
-    uint64_t frame = tower_air_frames(service->air);
-    char title[TOWER_TITLE_BYTES_MAX];
-    size_t title_bytes;
-    if (tower_title_schedule_take(service->title_schedule, frame, title, &title_bytes))
-        (void)tower_titles_set(service->titles, title, title_bytes, frame);
-    tower_titles_mark(service->titles, frame, tower_air_head(service->air));
+    change_title(service, tower_air_frames(service->air));
     if (tower_air_publish(service->air, mp3_frame, bytes) == 0)
         atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
                               memory_order_relaxed);
@@ -236,7 +262,7 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
         .resync_after_ns = config->resync_after_ns,
         .is_realtime = config->is_realtime,
         .pcm_buffer = {service, pop_frame},
-        .fallback = {service->fallback, get_fallback_frame},
+        .fallback = {service, get_fallback_frame},
         .encoder = {service, write_pcm},
     };
     result = tower_pump_new(&pump, &service->pump);

@@ -11,12 +11,15 @@
 
 /* What every Layer III decoder delays by. */
 #define DECODER_DELAY_SAMPLES 529
+/* No MP3 frame. */
+#define NEVER UINT64_MAX
 /* How many frames back it is known where they went: some six seconds, of which the encoder can be
  * at most 1.5 behind before it gives PCM up. */
 #define POPS_KEPT 256
 
 struct scheduled_title {
     uint64_t frame; /* the router's number */
+    enum tower_title_change change;
     size_t bytes;
     char text[TOWER_TITLE_BYTES_MAX];
 };
@@ -28,9 +31,11 @@ struct tower_title_schedule {
 
     /* Owned by the pump. */
     uint64_t written; /* frames that the encoder took */
+    bool has_ended;   /* the programme is over, and no other has begun */
 
     /* Atomic, written by the pump, read by the encoder thread. */
     _Atomic uint64_t popped;                /* frames taken from the router */
+    _Atomic uint64_t end_frame;             /* MP3 frame that begins after a programme's end */
     _Atomic uint64_t written_at[POPS_KEPT]; /* the encoder's number of the router's frame n: at n %
                                               POPS_KEPT */
 
@@ -56,6 +61,7 @@ int tower_title_schedule_new(uint32_t frame_samples, int64_t encoder_delay_ns,
         return error;
     }
     schedule->frame_samples = frame_samples;
+    schedule->end_frame = NEVER;
     schedule->delay_samples =
         DECODER_DELAY_SAMPLES +
         (uint64_t)((encoder_delay_ns * TOWER_RATE_HZ + TOWER_NS_PER_S / 2) / TOWER_NS_PER_S);
@@ -92,13 +98,20 @@ void tower_title_schedule_add(struct tower_title_schedule *schedule, const char 
     }
     struct scheduled_title *title = title_at(schedule, n);
     title->frame = frame;
+    title->change = text ? TOWER_TITLE_IS_NEW : TOWER_TITLE_ENDS;
     title->bytes = bytes < TOWER_TITLE_BYTES_MAX ? bytes : TOWER_TITLE_BYTES_MAX;
-    memcpy(title->text, text, title->bytes);
+    if (text)
+        memcpy(title->text, text, title->bytes);
     atomic_store_explicit(&schedule->n_titles, n + 1, memory_order_relaxed);
     pthread_mutex_unlock(&schedule->lock);
 }
 
 /* ---- pump ---- */
+
+/* The MP3 frame in which the sound of the encoder's frame `written` begins. */
+static uint64_t mp3_frame_of(const struct tower_title_schedule *schedule, uint64_t written) {
+    return (written * schedule->frame_samples + schedule->delay_samples) / TOWER_FRAME_SAMPLES;
+}
 
 void tower_title_schedule_note_pop(struct tower_title_schedule *schedule) {
     uint64_t popped = atomic_load_explicit(&schedule->popped, memory_order_relaxed);
@@ -106,10 +119,19 @@ void tower_title_schedule_note_pop(struct tower_title_schedule *schedule) {
     atomic_store_explicit(&schedule->written_at[popped % POPS_KEPT], schedule->written,
                           memory_order_release);
     atomic_store_explicit(&schedule->popped, popped + 1, memory_order_release);
+    schedule->has_ended = false;
 }
 
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule) {
     schedule->written++;
+}
+
+void tower_title_schedule_note_end(struct tower_title_schedule *schedule) {
+    if (schedule->has_ended)
+        return;
+    schedule->has_ended = true;
+    atomic_store_explicit(&schedule->end_frame, mp3_frame_of(schedule, schedule->written),
+                          memory_order_relaxed);
 }
 
 /* ---- encoder ---- */
@@ -127,24 +149,30 @@ static bool is_due(const struct tower_title_schedule *schedule, uint64_t frame,
     /* Its place may be another frame's by now. */
     if (popped - frame >= POPS_KEPT)
         return true;
-    uint64_t begins_at = written * schedule->frame_samples + schedule->delay_samples;
-    return begins_at / TOWER_FRAME_SAMPLES <= mp3_frame;
+    return mp3_frame_of(schedule, written) <= mp3_frame;
 }
 
-bool tower_title_schedule_take(struct tower_title_schedule *schedule, uint64_t mp3_frame,
-                               char *ret_text, size_t *ret_bytes) {
-    bool is_taken = false;
+enum tower_title_change tower_title_schedule_take(struct tower_title_schedule *schedule,
+                                                  uint64_t mp3_frame, char *ret_text,
+                                                  size_t *ret_bytes) {
+    enum tower_title_change change = TOWER_TITLE_STAYS;
+    uint64_t end_frame = atomic_load_explicit(&schedule->end_frame, memory_order_relaxed);
+    /* Unless the pump has noted another end meanwhile, this one has been told. */
+    if (end_frame <= mp3_frame &&
+        atomic_compare_exchange_strong_explicit(&schedule->end_frame, &end_frame, NEVER,
+                                                memory_order_relaxed, memory_order_relaxed))
+        change = TOWER_TITLE_ENDS;
     if (atomic_load_explicit(&schedule->n_titles, memory_order_relaxed) == 0)
-        return false;
+        return change;
     pthread_mutex_lock(&schedule->lock);
     while (atomic_load_explicit(&schedule->n_titles, memory_order_relaxed) > 0 &&
            is_due(schedule, title_at(schedule, 0)->frame, mp3_frame)) {
         const struct scheduled_title *title = title_at(schedule, 0);
         memcpy(ret_text, title->text, title->bytes);
         *ret_bytes = title->bytes;
-        is_taken = true;
+        change = title->change;
         drop_first(schedule);
     }
     pthread_mutex_unlock(&schedule->lock);
-    return is_taken;
+    return change;
 }

@@ -26,9 +26,17 @@ int tower_title_schedule_new(uint32_t frame_samples, int64_t encoder_delay_ns,
 /* Takes NULL. */
 void tower_title_schedule_free(struct tower_title_schedule *schedule);
 
+/* What becomes of the title on air. */
+enum tower_title_change {
+    TOWER_TITLE_STAYS,
+    TOWER_TITLE_IS_NEW,
+    TOWER_TITLE_ENDS, /* the programme that it was of is over */
+};
+
 /* A title, of at most TOWER_TITLE_BYTES_MAX (what is more is cut off), holds from the frame on
- * which is the router's number `frame`, counted from 0, and which is yet to be queued. Numbers rise
- * from call to call. Where too many are under way the oldest is forgotten. Ingest thread; a short
+ * which is the router's number `frame`, counted from 0, and which is yet to be queued; `text` NULL:
+ * a programme begins there that has none, and that of the one before ends. Numbers rise from call
+ * to call. Where too many are under way the oldest is forgotten. Ingest thread; a short
  * lock. */
 void tower_title_schedule_add(struct tower_title_schedule *schedule, const char *text, size_t bytes,
                               uint64_t frame);
@@ -38,11 +46,17 @@ void tower_title_schedule_note_pop(struct tower_title_schedule *schedule);
 /* The encoder took a frame, be it live or not. */
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule);
 
-/* MP3 frame `mp3_frame`, counted from 0 since the encoder's first, is about to go on air: is there
- * a title that holds from it on? If so it is copied to `ret_text`, of TOWER_TITLE_BYTES_MAX bytes,
+/* The frame that the encoder is given next comes from the fallback, past the grace: the programme
+ * that was on air is over, and its title with it. Once for each time suffices. Pump thread; as the
+ * two above. */
+void tower_title_schedule_note_end(struct tower_title_schedule *schedule);
+
+/* MP3 frame `mp3_frame`, counted from 0 since the encoder's first, is about to go on air: does a
+ * title hold from it on, or end? A new one is copied to `ret_text`, of TOWER_TITLE_BYTES_MAX bytes,
  * and `*ret_bytes`; of several the last, and also one whose frame went by unnoticed. Encoder
  * thread; a short lock where any title is under way, and none where there is not. */
-bool tower_title_schedule_take(struct tower_title_schedule *schedule, uint64_t mp3_frame,
-                               char *ret_text, size_t *ret_bytes);
+enum tower_title_change tower_title_schedule_take(struct tower_title_schedule *schedule,
+                                                  uint64_t mp3_frame, char *ret_text,
+                                                  size_t *ret_bytes);
 
 #endif

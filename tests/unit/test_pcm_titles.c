@@ -22,6 +22,8 @@
 static struct {
     pthread_mutex_t lock;
     /* Guarded by lock. */
+    size_t n_untitled;       /* turns on air that began without a title, */
+    uint64_t untitled_frame; /* the last of them with this frame */
     size_t n;
     struct {
         uint64_t frame;
@@ -36,6 +38,12 @@ static void hear(void *user, const char *text, size_t bytes, uint64_t pushed_cou
     struct tower_router_stats router;
     tower_router_get_stats(fixture->router, &router);
     pthread_mutex_lock(&heard.lock);
+    if (!text) {
+        heard.n_untitled++;
+        heard.untitled_frame = pushed_count;
+        pthread_mutex_unlock(&heard.lock);
+        return;
+    }
     if (heard.n < HEARD_MAX && bytes <= TITLE_BYTES_MAX) {
         heard.titles[heard.n].frame = pushed_count;
         heard.titles[heard.n].bytes = bytes;
@@ -49,6 +57,7 @@ static void hear(void *user, const char *text, size_t bytes, uint64_t pushed_cou
 static int setup_titles(void **state) {
     int result = setup(state);
     heard.n = 0;
+    heard.n_untitled = 0;
     if (result == 0)
         ((struct fixture *)*state)->on_title = hear;
     return result;
@@ -457,6 +466,43 @@ static void test_where_nobody_asks_for_titles_none_is_kept_open(void **state) {
     close(fd);
 }
 
+/* So that the title of the one before does not stay on air with it. */
+static void test_a_turn_without_a_title_is_told_too(void **state) {
+    struct fixture *fixture = *state;
+    make(fixture, 100, 0, TOWER_NS_PER_S);
+    int first = connect_producer(fixture);
+    send_frames(first, 1, 3);
+    await(fixture, has_frames, 3);
+    assert_int_equal(heard.n_untitled, 1);
+    assert_int_equal(heard.untitled_frame, 0);
+    send_title(first, "mine", stream_bytes, FRAME_BYTES);
+    await(fixture, has_frames, 4);
+    assert_heard(0, 3, "mine");
+
+    /* It falls silent and makes way for one without a title, which does the same. */
+    int second = connect_producer(fixture);
+    send_frames(second, 2, 2);
+    for (int i = 0; !has_frames(fixture, 6); i++) {
+        tower_clock_virtual_advance(fixture->clock, TOWER_NS_PER_S / 2);
+        (void)poll(NULL, 0, 1);
+        assert_true(i < PATIENCE_S * 1000);
+    }
+    assert_int_equal(heard.n_untitled, 2);
+    assert_int_equal(heard.untitled_frame, 4);
+    send_frames(first, 1, 2);
+    for (int i = 0; !has_frames(fixture, 8); i++) {
+        tower_clock_virtual_advance(fixture->clock, TOWER_NS_PER_S / 2);
+        (void)poll(NULL, 0, 1);
+        assert_true(i < PATIENCE_S * 1000);
+    }
+    /* Back on air: what it said it was playing still holds. */
+    assert_heard(1, 6, "mine");
+    assert_int_equal(count_heard(), 2);
+    assert_int_equal(heard.n_untitled, 2);
+    close(first);
+    close(second);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_titles, teardown)
     const struct CMUnitTest tests[] = {
@@ -471,6 +517,7 @@ int main(void) {
         TEST(test_large_file_is_read_as_far_as_a_title_goes),
         TEST(test_file_that_changes_while_it_is_read),
         TEST(test_where_nobody_asks_for_titles_none_is_kept_open),
+        TEST(test_a_turn_without_a_title_is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,6 +152,69 @@ static void test_producer_comes_and_goes(void **state) {
     assert_int_equal(tower_service_stop(fixture->service), 0);
 }
 
+static bool has_one_title(const struct tower_status *status) {
+    return status->title.number >= 1;
+}
+
+static bool has_second_title(const struct tower_status *status) {
+    return status->title.number >= 2;
+}
+
+static bool has_third_title(const struct tower_status *status) {
+    return status->title.number >= 3;
+}
+
+/* From the socket to the air: both encoders, and frames of both sizes. */
+static void judge_titles(struct fixture *fixture, enum tower_encoder_kind kind,
+                         uint32_t frame_samples) {
+    static int16_t samples[1152 * 2 * 40];
+    struct tower_status before, status;
+    struct tower_producer *producer = NULL;
+    fixture->config.encoder = kind;
+    fixture->config.frame_samples = frame_samples;
+    fixture->config.grace_ns = TOWER_NS_PER_S / 4;
+    start(fixture);
+    await(fixture, is_on_air, &before);
+    assert_int_equal(before.title.number, 0);
+    assert_int_equal(tower_producer_connect(fixture->config.socket_path, &producer), 0);
+    assert_int_equal(tower_producer_set_title(producer, "the first"), 0);
+    assert_int_equal(tower_producer_write(producer, samples, frame_samples * 24 + 7), 0);
+    assert_int_equal(tower_producer_set_title(producer, "the second"), 0);
+    assert_int_equal(tower_producer_write(producer, samples, frame_samples * 2), 0);
+    await(fixture, has_one_title, &status);
+    uint64_t from = status.title.from_frame;
+    assert_string_equal(status.title.text, "the first");
+    assert_int_equal(status.title.number, 1);
+    assert_true(from > before.air_frames && from < status.air_frames);
+    tower_producer_close(producer, frame_samples);
+    await(fixture, has_second_title, &status);
+    assert_string_equal(status.title.text, "the second");
+    /* 24 PCM frames later; in frames of 1024 that is not a whole number of MP3 frames. More where
+     * the machine stood still and a hole was filled in between: into live audio, back, and out
+     * again. */
+    uint64_t later = status.title.from_frame - from;
+    uint64_t expected = 24 * frame_samples / 1152;
+    uint64_t most = frame_samples == 1152 ? expected : expected + 1;
+    assert_in_range(later, expected, status.pump.seams > 2 ? UINT64_MAX : most);
+    assert_int_equal(status.producers.titles, 2);
+    /* Its producer is gone, and once the grace is over its title is too. */
+    await(fixture, has_third_title, &status);
+    assert_string_equal(status.title.text, "");
+    assert_int_equal(tower_service_stop(fixture->service), 0);
+}
+
+static void test_titles_come_on_air_where_they_were_sent(void **state) {
+    judge_titles(*state, TOWER_ENCODER_LAME, 1152);
+}
+
+static void test_titles_through_ffmpeg(void **state) {
+    judge_titles(*state, TOWER_ENCODER_FFMPEG, 1152);
+}
+
+static void test_titles_in_frames_of_1024(void **state) {
+    judge_titles(*state, TOWER_ENCODER_LAME, 1024);
+}
+
 static void test_what_cannot_be_had_is_said(void **state) {
     struct fixture *fixture = *state;
     struct tower_config config = fixture->config;
@@ -202,6 +265,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_on_air_without_a_producer_and_ends_in_order),
         TEST(test_producer_comes_and_goes),
+        TEST(test_titles_come_on_air_where_they_were_sent),
+        TEST(test_titles_through_ffmpeg),
+        TEST(test_titles_in_frames_of_1024),
         TEST(test_what_cannot_be_had_is_said),
         TEST(test_again_and_again_without_a_leak),
     };

@@ -45,11 +45,13 @@ static void tick_fallback(void) {
 }
 
 static void assert_none(uint64_t mp3_frame) {
-    assert_false(tower_title_schedule_take(schedule, mp3_frame, text, &bytes));
+    assert_int_equal(tower_title_schedule_take(schedule, mp3_frame, text, &bytes),
+                     TOWER_TITLE_STAYS);
 }
 
 static void assert_title(uint64_t mp3_frame, const char *title) {
-    assert_true(tower_title_schedule_take(schedule, mp3_frame, text, &bytes));
+    assert_int_equal(tower_title_schedule_take(schedule, mp3_frame, text, &bytes),
+                     TOWER_TITLE_IS_NEW);
     assert_int_equal(bytes, strlen(title));
     assert_memory_equal(text, title, bytes);
     assert_none(mp3_frame);
@@ -124,9 +126,35 @@ static void test_a_long_one_is_cut(void **state) {
     memset(longer, 'x', sizeof longer);
     tower_title_schedule_add(schedule, longer, sizeof longer, 0);
     tick_live();
-    assert_true(tower_title_schedule_take(schedule, 1, text, &bytes));
+    assert_int_equal(tower_title_schedule_take(schedule, 1, text, &bytes), TOWER_TITLE_IS_NEW);
     assert_int_equal(bytes, TOWER_TITLE_BYTES_MAX);
     assert_memory_equal(text, longer, bytes);
+}
+
+static void test_a_title_ends_with_its_programme(void **state) {
+    (void)state;
+    tick_live();
+    tick_fallback();
+    assert_none(2);
+    /* Past the grace: each of these is the first to be given to the encoder, or not. */
+    for (int i = 0; i < 3; i++) {
+        tower_title_schedule_note_end(schedule);
+        tick_fallback();
+    }
+    assert_none(2);
+    assert_int_equal(tower_title_schedule_take(schedule, 3, text, &bytes), TOWER_TITLE_ENDS);
+    assert_none(4);
+    /* Live again, and another one that has no title takes over from one that has. */
+    add("a", 1);
+    tower_title_schedule_add(schedule, NULL, 0, 2);
+    tick_live();
+    tick_live();
+    assert_title(6, "a");
+    assert_int_equal(tower_title_schedule_take(schedule, 7, text, &bytes), TOWER_TITLE_ENDS);
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    assert_int_equal(tower_title_schedule_take(schedule, 8, text, &bytes), TOWER_TITLE_ENDS);
+    assert_none(9);
 }
 
 static void test_bad_settings(void **state) {
@@ -290,6 +318,8 @@ int main(void) {
         TEST(test_a_frame_that_the_encoder_refused_leaves_its_place),
         TEST(test_one_that_is_out_of_sight_is_due),
         TEST(test_a_long_one_is_cut),
+        TEST(test_a_title_ends_with_its_programme),
+        TEST(test_a_title_ends_with_its_programme),
         TEST(test_bad_settings),
         cmocka_unit_test(test_title_comes_with_its_sound_from_lame),
         cmocka_unit_test(test_title_comes_with_its_sound_in_frames_of_1024),

@@ -1,5 +1,5 @@
-/* UTF-8: against the boundary cases of the standard, and every code point there is; and ISO 8859-1 made
- * into it. */
+/* UTF-8: against the boundary cases of the standard, and every code point there is; and ISO 8859-1
+ * made into it. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
