@@ -21,8 +21,18 @@ static bool print_event(FILE *out, const char *name, json_t *json) {
     return is_out;
 }
 
+static bool print_history(FILE *out, const struct tower_history *history) {
+    bool is_good = true;
+    for (uint64_t i = history->n_notes_before; i < history->n_notes; i++)
+        is_good = is_good && print_event(out, "note", tower_history_note_json(history, i));
+    for (uint64_t i = history->n_seconds_before; i < history->n_seconds; i++)
+        is_good = is_good && print_event(out, "second", tower_history_second_json(history, i));
+    return is_good;
+}
+
 static bool print_news(FILE *out, const struct tower_status *last,
-                       const struct tower_status *status, bool is_time_for_status) {
+                       const struct tower_status *status, const struct tower_history *history,
+                       bool is_time_for_status) {
     const struct tower_pump_stats *pump = &status->pump;
     bool is_good = print_event(out, "levels", tower_levels_json(pump));
     if (!last || last->state != status->state || last->pump.origin != pump->origin)
@@ -42,19 +52,21 @@ static bool print_news(FILE *out, const struct tower_status *last,
             is_good && print_event(out, "title",
                                    json_pack("{s:s, s:I}", "text", status->title.text, "from_frame",
                                              (json_int_t)status->title.from_frame));
+    if (history)
+        is_good = is_good && print_history(out, history);
     if (is_time_for_status)
         is_good = is_good && print_event(out, "status", tower_status_object(status));
     return is_good;
 }
 
 static char *make(const struct tower_status *last, const struct tower_status *status,
-                  bool is_time_for_status, size_t *ret_bytes) {
+                  const struct tower_history *history, bool is_time_for_status, size_t *ret_bytes) {
     char *text = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&text, &bytes);
     if (!out)
         return NULL;
-    bool is_good = print_news(out, last, status, is_time_for_status);
+    bool is_good = print_news(out, last, status, history, is_time_for_status);
     if (fclose(out) != 0 || !is_good) {
         free(text);
         return NULL;
@@ -64,10 +76,11 @@ static char *make(const struct tower_status *last, const struct tower_status *st
 }
 
 char *tower_events_all(const struct tower_status *status, size_t *ret_bytes) {
-    return make(NULL, status, true, ret_bytes);
+    return make(NULL, status, NULL, true, ret_bytes);
 }
 
 char *tower_events_news(const struct tower_status *last, const struct tower_status *status,
-                        bool is_time_for_status, size_t *ret_bytes) {
-    return make(last, status, is_time_for_status, ret_bytes);
+                        const struct tower_history *history, bool is_time_for_status,
+                        size_t *ret_bytes) {
+    return make(last, status, history, is_time_for_status, ret_bytes);
 }

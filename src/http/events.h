@@ -2,7 +2,7 @@
 #ifndef TOWER_HTTP_EVENTS_H
 #define TOWER_HTTP_EVENTS_H
 
-#include "tower/status.h"
+#include "history.h"
 
 #include <stdbool.h>
 
@@ -12,8 +12,10 @@
 char *tower_events_all(const struct tower_status *status, size_t *ret_bytes);
 
 /* What is new since `last`: the levels always, the state, the number of listeners and the title
- * where they changed, and the whole status if it `is_time_for_status`. */
+ * where they changed, what the last sample entered in `history`, and the whole status if it
+ * `is_time_for_status`. */
 char *tower_events_news(const struct tower_status *last, const struct tower_status *status,
-                        bool is_time_for_status, size_t *ret_bytes);
+                        const struct tower_history *history, bool is_time_for_status,
+                        size_t *ret_bytes);
 
 #endif

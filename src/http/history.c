@@ -128,6 +128,8 @@ static void enter_second(struct tower_history *history, const struct tower_statu
 void tower_history_sample(struct tower_history *history, const struct tower_status *status) {
     bool is_first = history->n_seconds == 0 && history->now_ns == 0;
     history->now_ns = status->now_ns;
+    history->n_seconds_before = history->n_seconds;
+    history->n_notes_before = history->n_notes;
     if (is_first) {
         history->second = *status;
         note(history, "the transmitter started");
@@ -143,17 +145,30 @@ void tower_history_sample(struct tower_history *history, const struct tower_stat
         enter_second(history, status);
 }
 
+json_t *tower_history_second_json(const struct tower_history *history, uint64_t number) {
+    const struct tower_history_second *second = &history->seconds[number % TOWER_HISTORY_SECONDS];
+    return json_pack("{s:s, s:I, s:f, s:f}", "origin",
+                     tower_origin_name((enum tower_origin)second->origin), "listeners",
+                     (json_int_t)second->listeners, "lateness_ms", second->lateness_us / 1e3,
+                     "peak_dbfs", tower_levels_dbfs(second->peak));
+}
+
+json_t *tower_history_note_json(const struct tower_history *history, uint64_t number) {
+    const struct tower_history_note *one = &history->notes[number % TOWER_HISTORY_NOTES];
+    double age = (double)(history->now_ns - one->at_ns) / (double)TOWER_NS_PER_S;
+    /* A title may have been cut in the middle of a character. */
+    size_t bytes = strlen(one->text);
+    while (bytes > 0 && !tower_utf8_is_valid(one->text, bytes))
+        bytes--;
+    return json_pack("{s:f, s:s%}", "seconds_ago", age, "text", one->text, bytes);
+}
+
 static json_t *seconds_json(const struct tower_history *history) {
     json_t *list = json_array();
     uint64_t first =
         history->n_seconds > TOWER_HISTORY_SECONDS ? history->n_seconds - TOWER_HISTORY_SECONDS : 0;
     for (uint64_t i = first; list && i < history->n_seconds; i++) {
-        const struct tower_history_second *second = &history->seconds[i % TOWER_HISTORY_SECONDS];
-        json_t *one = json_pack(
-            "{s:s, s:I, s:f, s:f}", "origin", tower_origin_name((enum tower_origin)second->origin),
-            "listeners", (json_int_t)second->listeners, "lateness_ms", second->lateness_us / 1e3,
-            "peak_dbfs", tower_levels_dbfs(second->peak));
-        if (json_array_append_new(list, one) < 0) {
+        if (json_array_append_new(list, tower_history_second_json(history, i)) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -166,15 +181,7 @@ static json_t *notes_json(const struct tower_history *history) {
     uint64_t first =
         history->n_notes > TOWER_HISTORY_NOTES ? history->n_notes - TOWER_HISTORY_NOTES : 0;
     for (uint64_t i = first; list && i < history->n_notes; i++) {
-        const struct tower_history_note *one = &history->notes[i % TOWER_HISTORY_NOTES];
-        double age = (double)(history->now_ns - one->at_ns) / (double)TOWER_NS_PER_S;
-        /* A title may have been cut in the middle of a character. */
-        size_t bytes = strlen(one->text);
-        while (bytes > 0 && !tower_utf8_is_valid(one->text, bytes))
-            bytes--;
-        json_t *text = json_stringn(one->text, bytes);
-        if (json_array_append_new(list, json_pack("{s:f, s:o}", "seconds_ago", age, "text", text)) <
-            0) {
+        if (json_array_append_new(list, tower_history_note_json(history, i)) < 0) {
             json_decref(list);
             return NULL;
         }

@@ -4,6 +4,8 @@
 
 #include "tower/status.h"
 
+#include <jansson.h>
+
 #define TOWER_HISTORY_SECONDS 900
 #define TOWER_HISTORY_NOTES 100
 #define TOWER_HISTORY_NOTE_BYTES 128
@@ -24,6 +26,10 @@ struct tower_history {
     } notes[TOWER_HISTORY_NOTES];
     uint64_t n_notes;
 
+    /* As they were before the last sample. */
+    uint64_t n_seconds_before;
+    uint64_t n_notes_before;
+
     int64_t now_ns;
     struct tower_status last;   /* as of the last sample */
     struct tower_status second; /* as of the last second that was entered */
@@ -32,6 +38,11 @@ struct tower_history {
 
 /* Take note of `status`, about ten times a second; a second that is over is entered. */
 void tower_history_sample(struct tower_history *history, const struct tower_status *status);
+
+/* Entry `number` of the one and of the other, counted from 0 and not too old to be there, as in
+ * tower_history_json(); NULL if there is no memory. */
+json_t *tower_history_second_json(const struct tower_history *history, uint64_t number);
+json_t *tower_history_note_json(const struct tower_history *history, uint64_t number);
 
 /* {"seconds": [...], "events": [...]}, from malloc; NULL if there is no memory. */
 char *tower_history_json(const struct tower_history *history, size_t *ret_bytes);

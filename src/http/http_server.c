@@ -520,7 +520,8 @@ static void sample(struct tower_http_server *server) {
     if (server->n_event_clients == 0)
         return;
     size_t bytes = 0;
-    char *text = tower_events_news(&last, &server->last, is_time_for_status, &bytes);
+    char *text =
+        tower_events_news(&last, &server->last, &server->history, is_time_for_status, &bytes);
     for (uint32_t i = 0; text && i < server->n_touched; i++) {
         struct tower_connection *connection = &server->connections[i];
         if (connection->fd >= 0 && connection->state == TOWER_CONNECTION_EVENTS)

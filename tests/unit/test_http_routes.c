@@ -384,6 +384,7 @@ static void events_tell_all_at_first_and_then_what_changes(void **state) {
     pthread_mutex_lock(&station.lock);
     station.status.pump.origin = TOWER_ORIGIN_LIVE;
     station.status.listeners.listeners = 77;
+    station.status.now_ns += 2 * TOWER_NS_PER_S;
     station.status.title = (struct tower_title){.number = 1, .from_frame = 9, .text = "New"};
     pthread_mutex_unlock(&station.lock);
     json_t *json = await_event(events, "state");
@@ -394,6 +395,13 @@ static void events_tell_all_at_first_and_then_what_changes(void **state) {
     json_decref(json);
     json = await_event(events, "title");
     assert_string_equal(text_in(json, "text"), "New");
+    json_decref(json);
+    json = await_event(events, "note");
+    assert_string_equal(text_in(json, "text"), "on air: live");
+    json_decref(json);
+    json = await_event(events, "second");
+    assert_int_equal(json_integer_value(json_object_get(json, "listeners")), 77);
+    assert_non_null(json_object_get(json, "lateness_ms"));
     json_decref(json);
     json = await_event(events, "status");
     assert_string_equal(text_in(json, "origin"), "live");
