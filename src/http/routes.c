@@ -4,6 +4,7 @@
 #include "icecast_json.h"
 #include "metrics_text.h"
 #include "status_json.h"
+#include "web.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -134,6 +135,7 @@ static const struct route {
     tower_route_function *post; /* NULL: not here */
     bool is_private;            /* not for pages of other origins */
 } routes_table[] = {
+    {"/", tower_route_web, NULL, true}, /* the first: it has the page's other files too */
     {"/stream", tower_route_stream, NULL, false},
     {"/stream.mp3", tower_route_stream, NULL, false},
     {"/listen.m3u", tower_route_m3u, NULL, false},
@@ -183,7 +185,7 @@ static const struct route *find_route(const struct tower_request *request) {
         if (strlen(routes_table[i].path) == bytes && memcmp(routes_table[i].path, path, bytes) == 0)
             return &routes_table[i];
     }
-    return NULL;
+    return tower_web_find(path, bytes) ? &routes_table[0] : NULL;
 }
 
 static const char *allow_line(const struct route *route) {

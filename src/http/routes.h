@@ -36,4 +36,7 @@ tower_route_function tower_route_stream, tower_route_m3u, tower_route_pls, tower
 /* Titles: read, and set with the password, as ours and as Icecast has it. */
 tower_route_function tower_route_title, tower_route_set_title, tower_route_icecast_title;
 
+/* The page for people, and the files that it is made of (web/). */
+tower_route_function tower_route_web;
+
 #endif

@@ -340,6 +340,29 @@ static void icecasts_way_of_setting_titles(void **state) {
 
 /* ---- the page ---- */
 
+static void the_page_is_served_and_trusts_only_itself(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *content_type;
+    } files[] = {{"/", "text/html; charset=utf-8"},
+                 {"/?x=1", "text/html; charset=utf-8"},
+                 {"/page.css", "text/css; charset=utf-8"},
+                 {"/page.js", "text/javascript; charset=utf-8"},
+                 {"/icon.svg", "image/svg+xml"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const struct answer *answer = get(files[i].path);
+        assert_int_equal(answer->status, 200);
+        assert_true(http_header_is(answer, "Content-Type:", files[i].content_type));
+        assert_true(http_header_is(answer, "Cache-Control:", "no-cache"));
+        assert_non_null(strstr(answer->head, "Content-Security-Policy: default-src 'none'; "));
+        assert_null(http_header(answer, "Access-Control-Allow-Origin:"));
+        assert_true(answer->body_bytes > 100);
+    }
+    assert_int_equal(get("/page.cs")->status, 404);
+    assert_int_equal(get("/index.html")->status, 404);
+    assert_int_equal(get("/../web/page.css")->status, 404);
+}
+
 /* Read events until one called `name` has come; its data. */
 static json_t *await_event(FILE *events, const char *name) {
     static char line[65536];
@@ -480,6 +503,7 @@ int main(void) {
         TEST_WITH_PASSWORD(a_title_is_set_with_the_password),
         TEST_WITH_PASSWORD(a_body_may_come_in_chunks_and_after_a_nod),
         TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
+        TEST(the_page_is_served_and_trusts_only_itself),
         TEST(events_tell_all_at_first_and_then_what_changes),
         TEST(who_does_not_read_events_holds_up_nobody),
         TEST(the_history_tells_what_has_been),

@@ -168,7 +168,7 @@ static void what_is_wrong_is_said(void **state) {
         int status;
         const char *says;
     } wrong[] = {
-        {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404, "/stream"},
+        {"GET // HTTP/1.1\r\nHost: x\r\n\r\n", 404, "/stream"},
         {"GET /status/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "/status/"},
         {"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
          405, "method"},
