@@ -105,14 +105,17 @@ run_c_test() {
     fi
 }
 
-run_integration_tests() {
-    output=$results/integration.log
-    TOWER=$PWD/build/asan/tower TOWER_RELEASE=$PWD/build/release/tower BUILD=$PWD/build/asan \
-        timeout -k 10 900 tests/integration/run >"$output" 2>&1 || true
+# run_suite NAME SECONDS COMMAND...: run tests that print "ok NAME" and at the end "N passed, N failed", and count them.
+run_suite() {
+    suite=$1
+    output=$results/$suite.log
+    limit=$2
+    shift 2
+    timeout -k 10 "$limit" env "$@" >"$output" 2>&1 || true
     sum=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$output" | tail -n 1)
     if [ -z "$sum" ]; then
         cat "$output"
-        echo "FAILED  integration: it did not come to its end"
+        echo "FAILED  $suite: it did not come to its end"
         count 0 1
         return
     fi
@@ -123,7 +126,16 @@ run_integration_tests() {
     else
         cat "$output"
     fi
-    echo "integration: $sum"
+    echo "$suite: $sum"
+}
+
+run_integration_tests() {
+    run_suite integration 900 TOWER="$PWD/build/asan/tower" TOWER_RELEASE="$PWD/build/release/tower" \
+        BUILD="$PWD/build/asan" tests/integration/run
+}
+
+run_browser_tests() {
+    run_suite browser 300 TOWER="$PWD/build/release/tower" tests/browser/run
 }
 
 idle() {
