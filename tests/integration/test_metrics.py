@@ -71,7 +71,7 @@ SPECIAL = {
 
 
 def expected():
-    """{(metric, label value or None): the function that finds its value in /status}, as doc/metrics.md has it"""
+    """{(metric, label value or None): the function that finds it in /status}, by doc/metrics.md"""
     found = {}
     rows = re.findall(r"^\| `(tower_\w+)` \| (\w+) \|[^|]*\|([^|]*)\|([^|]*)\|[^|]*\|$",
                       read("doc/metrics.md"), re.M)
@@ -152,12 +152,14 @@ class TestMetrics(TowerTestCase):
     @takes(8)
     def test_each_value_is_that_of_status(self):
         server = self.serve("--grace", "0", "--tone-level", "-18")
-        self.feed(server, "mock:tone")
+        self.feed(server, "mock:tone", "--title", "Holst - Jupiter")
         server.wait_origin("live")
         waiting = self.produce(server)
         waiting.send(b"\0" * 4608)
-        listener = Listener(server.port)
-        listener.wait_bytes(1)
+        listeners = [Listener(server.port), Listener(server.port, request=(
+            "GET /stream HTTP/1.1\r\nHost: here\r\nIcy-MetaData: 1\r\n\r\n"))]
+        server.wait_status(lambda s: s["title"] and s["listeners"]["with_titles"] == 1,
+                           "a title is on air and one listener gets it")
         finders = expected()
         sent = {(name, labels[0] if labels and not name.endswith("_info") else None)
                 for name, labels in metrics(server)
@@ -183,7 +185,8 @@ class TestMetrics(TowerTestCase):
             wait_until(all_were_met, "all metrics agree with /status", 20, 0.003)
         except AssertionError:
             self.fail({key: last[key] for key in open_questions})
-        listener.hang_up()
+        for listener in listeners:
+            listener.socket.shutdown(socket.SHUT_RDWR)
         self.stop(server)
 
     def test_histograms_add_up(self):
@@ -260,8 +263,8 @@ scrape_configs:
     static_configs: [targets: ["{target}"]]
 """)
         wait_until(lambda: prometheus.query('up{job="tower"} == 1'), "Prometheus has scraped it")
-        scraped, = prometheus.get("targets")["activeTargets"]
-        self.assertEqual(scraped["lastError"], "")
+        wait_until(lambda: prometheus.get("targets")["activeTargets"][0]["lastError"] == "",
+                   "the last scrape was good")
         self.assertGreater(prometheus.query('tower_frames_total{origin="grace"}')[0][1], 0)
 
         questions = dashboard_expressions()
@@ -269,9 +272,9 @@ scrape_configs:
         for text in questions:
             expression = text.replace("$__rate_interval", "1m").replace("$instance", target)
             wait_until(lambda: prometheus.query(expression), f"there is an answer to {text}")
-        code, = [number for _, number in prometheus.query(
-            next(each for each in questions if "* 12" in each).replace("$instance", target))]
-        self.assertEqual(code, 12, "on air, as the dashboard has it")
+        state = next(each for each in questions if "tower_state" in each).replace("$instance", target)
+        wait_until(lambda: [number for _, number in prometheus.query(state)] == [12],
+                   "the transmitter is on air as the dashboard has it")
 
         def all_were_evaluated():
             rules = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
@@ -297,7 +300,7 @@ def dashboard_expressions():
 
 
 def families_in(text):
-    """The families that are named in `text`: what is left when samples of histograms lose their end."""
+    """The families named in `text`; of a histogram it names the samples."""
     return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\btower_\w+", text)}
 
 
