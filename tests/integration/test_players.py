@@ -76,7 +76,7 @@ class PlayersTestCase(TowerTestCase):
                                  "--password-file", self.path("password"))
         # Whole turns of both: from its end to its beginning there is no seam.
         wave = sound.stereo(sound.tone([LEFT_HZ], 10, PEAK), sound.tone([RIGHT_HZ], 10, PEAK))
-        self.feeder = self.feed(self.server, "--loop",
+        self.feeder = self.feed(self.server, "--loop", "--no-title",
                                 sound.write_wav(self.path("chord.wav"), wave))
         # So that the burst, too, holds nothing else.
         self.server.wait_status(lambda s: s["frames_by_origin"]["live"] > 110,
