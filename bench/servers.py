@@ -195,6 +195,16 @@ class Tower(Server):
     def status(self):
         return json.loads(self.get("/status"))
 
+    def ticks(self):
+        """Counts since the start: ticks due, missed, begun, those within 2 ms; the latest in ms."""
+        said = dict(re.findall(r'(?m)^tower_(tick\w+(?:\{le="0.002"\})?) (\S+)$',
+                               self.get("/metrics").decode()))
+        return {"due": int(said["ticks_due_total"]),
+                "missed": int(said["ticks_late_total"]) + int(said["ticks_skipped_total"]),
+                "begun": int(said["tick_lateness_seconds_count"]),
+                "in_time": int(said['tick_lateness_seconds_bucket{le="0.002"}']),
+                "latest_ms": 1000 * float(said["tick_lateness_max_seconds"])}
+
     @staticmethod
     def version():
         return subprocess.run([TOWER, "--version"], capture_output=True, text=True,
