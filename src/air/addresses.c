@@ -107,9 +107,10 @@ static bool is_equal(struct key a, struct key b) {
     return a.network == b.network && a.is_ipv6 == b.is_ipv6;
 }
 
-/* Every bit of the key bears on the chain, in a way that only who knows the seed can foresee. */
+/* Every bit of the network bears on the chain, in a way that only who knows the seed can foresee.
+ */
 static uint32_t *chain_of(struct tower_addresses *addresses, struct key key) {
-    uint64_t hash = (key.network + key.is_ipv6) ^ addresses->seed[0];
+    uint64_t hash = key.network ^ addresses->seed[0];
     for (int round = 0; round < 3; round++) {
         hash ^= hash >> 32;
         hash *= addresses->seed[1] | 1;

@@ -189,13 +189,12 @@ void tower_fanout_serve(struct tower_fanout *fanout, uint32_t place) {
                 return;
             bytes = tower_air_peek(air, listener->cursor, SIZE_MAX, pieces, &n);
         }
-        /* With nothing new, the rest of a block may still have to go. */
-        if (bytes <= 0 && listener->icy.block_sent == 0) {
+        if (bytes <= 0) {
             set_blocked(fanout, place, false);
             return;
         }
-        end = listener->cursor + (bytes > 0 ? (uint64_t)bytes : 0);
-        if (!send_stream(fanout, place, pieces, n, bytes > 0 ? (size_t)bytes : 0))
+        end = listener->cursor + (uint64_t)bytes;
+        if (!send_stream(fanout, place, pieces, n, (size_t)bytes))
             return;
         /* Once, but for a listener who is due more title blocks than fit into one call. */
     } while (listener->cursor < end);

@@ -268,6 +268,19 @@ static void who_is_moved_on_gets_whole_frames_and_whole_blocks(void **state) {
     }
 }
 
+static void more_titles_than_fit_into_a_turn_come_without_another_frame(void **state) {
+    (void)state;
+    struct station station = start_station(1);
+    while (station.n_frames < 400)
+        publish_titled(&station);
+    struct player *player = join_with_titles(&station, false, 0);
+    play_to(player, 399);
+    assert_titles(player);
+    assert_true(player->icy.n_titles > 8);
+    leave(player);
+    end_station(&station);
+}
+
 static void who_wants_titles_where_there_are_none_gets_zeros(void **state) {
     (void)state;
     struct station station = make_station(1, 1);
@@ -290,6 +303,7 @@ int main(void) {
         cmocka_unit_test(every_byte_and_every_title_comes_through_small_buffers),
         cmocka_unit_test(a_title_changes_at_its_frame_for_each_listener),
         cmocka_unit_test(who_is_moved_on_gets_whole_frames_and_whole_blocks),
+        cmocka_unit_test(more_titles_than_fit_into_a_turn_come_without_another_frame),
         cmocka_unit_test(who_wants_titles_where_there_are_none_gets_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
