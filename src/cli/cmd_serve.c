@@ -66,10 +66,10 @@ static bool is_default_socket(const char *path) {
 static void print_banner(const struct tower_config *config, uint16_t port, FILE *out) {
     (void)fprintf(out, "Tower %s is on air.\n  listen:       http://", tower_version());
     print_host(config->host, out);
-    (void)fprintf(out, ":%u/stream\n  status:       http://", (unsigned)port);
+    (void)fprintf(out, ":%u/stream\n  watch:        http://", (unsigned)port);
     print_host(config->host, out);
     (void)fprintf(out,
-                  ":%u/status\n  feed PCM:     %s (s16le, 48 kHz, stereo)\n"
+                  ":%u/\n  feed PCM:     %s (s16le, 48 kHz, stereo)\n"
                   "  feed a song:  ",
                   (unsigned)port, config->socket_path);
     print_shell_word(tower_program_name(), out);

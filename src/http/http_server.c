@@ -512,7 +512,9 @@ static void send_events(struct tower_http_server *server, struct tower_connectio
 static void sample(struct tower_http_server *server) {
     if (server->now_ns < server->next_sample_ns || server->is_finishing)
         return;
-    server->next_sample_ns = server->now_ns + SAMPLE_NS;
+    server->next_sample_ns += SAMPLE_NS;
+    if (server->next_sample_ns <= server->now_ns)
+        server->next_sample_ns = server->now_ns + SAMPLE_NS;
     struct tower_status last = server->last;
     tower_routes_get_status(&server->routes, &server->last);
     tower_history_sample(&server->history, &server->last);
