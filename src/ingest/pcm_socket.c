@@ -134,8 +134,10 @@ void tower_pcm_socket_free(struct tower_pcm_socket *socket) {
     if (!socket)
         return;
     tower_pcm_socket_stop(socket);
-    for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++)
+    for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
         tower_fd_close(&socket->producers[i].fd);
+        free(socket->producers[i].last_title);
+    }
     tower_unix_listener_done(&socket->listener);
     tower_fd_close(&socket->epoll_fd);
     tower_fd_close(&socket->wake_fd);
