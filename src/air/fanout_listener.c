@@ -84,13 +84,17 @@ static void set_blocked(struct tower_fanout *fanout, uint32_t place, bool is_blo
     (void)tower_fanout_watch(fanout, place, EPOLL_CTL_MOD);
 }
 
-/* sendmsg(), counted and timed. The end of one is the beginning of the next where they follow on
+/* Send the pieces in one call, counted and timed. Mostly there is one, and send() has less to look
+ * at. The end of one is the beginning of the next where they follow on
  * each other, so that it takes one look at the clock. */
-static ssize_t send_timed(struct tower_fanout *fanout, int fd, const struct msghdr *message) {
+static ssize_t send_timed(struct tower_fanout *fanout, int fd, struct iovec *pieces, int n) {
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)n};
     int64_t begin_ns = fanout->sending_since_ns;
     if (begin_ns == TOWER_FANOUT_NOT_KNOWN)
         begin_ns = tower_clock_now_ns(fanout->config.clock);
-    ssize_t sent = sendmsg(fd, message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent =
+        n == 1 ? send(fd, pieces->iov_base, pieces->iov_len, flags) : sendmsg(fd, &message, flags);
     int error = errno;
     fanout->sending_since_ns = tower_clock_now_ns(fanout->config.clock);
     tower_histogram_add(&fanout->send_time, fanout->sending_since_ns - begin_ns);
@@ -111,8 +115,7 @@ static bool send_stream(struct tower_fanout *fanout, uint32_t place, struct iove
         n = woven->n_pieces;
         bytes = woven->bytes;
     }
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = (size_t)n};
-    ssize_t sent = send_timed(fanout, listener->fd, &message);
+    ssize_t sent = send_timed(fanout, listener->fd, pieces, n);
     if (sent < 0) {
         if (errno == EAGAIN)
             set_blocked(fanout, place, true);
