@@ -17,6 +17,8 @@ enum tower_frame_ring_policy {
 
 /* A frame that does not follow on from the frame before it: another programme, or after a loss. */
 #define TOWER_FRAME_DISCONTINUITY 1u
+/* Not for the air: it only takes the time that it lasts. Who takes it takes none. */
+#define TOWER_FRAME_WITHHELD 2u
 
 struct tower_frame_ring;
 

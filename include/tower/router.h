@@ -39,6 +39,10 @@ void tower_router_free(struct tower_router *router);
  * partial_count and discarded (R12). */
 int tower_router_push_frame(struct tower_router *router, const void *frame, size_t frame_bytes);
 
+/* The same for a frame that bears `flags` of frame_ring.h. */
+int tower_router_push_marked_frame(struct tower_router *router, const void *frame,
+                                   size_t frame_bytes, unsigned flags);
+
 /* Say that the next frame pushed begins another programme: it will bear
  * TOWER_FRAME_DISCONTINUITY, so that the pump can join it on without a click. Any thread. */
 void tower_router_mark_discontinuity(struct tower_router *router);

@@ -15,6 +15,7 @@
 #include "tower/framer.h"
 #include "tower/histogram.h"
 #include "tower/http_server.h"
+#include "tower/input_monitor.h"
 #include "tower/levels.h"
 #include "tower/listener.h"
 #include "tower/log.h"

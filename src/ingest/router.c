@@ -86,13 +86,19 @@ void tower_router_free(struct tower_router *router) {
 }
 
 int tower_router_push_frame(struct tower_router *router, const void *frame, size_t frame_bytes) {
+    return tower_router_push_marked_frame(router, frame, frame_bytes, 0);
+}
+
+int tower_router_push_marked_frame(struct tower_router *router, const void *frame,
+                                   size_t frame_bytes, unsigned flags) {
     if (!frame || frame_bytes != router->frame_bytes) {
         atomic_fetch_add_explicit(&router->partial_count, 1, memory_order_relaxed);
         return -EINVAL;
     }
     pthread_mutex_lock(&router->lock);
-    int is_queued = tower_frame_ring_push(router->ring, frame, frame_bytes,
-                                          router->is_discontinuity ? TOWER_FRAME_DISCONTINUITY : 0);
+    if (router->is_discontinuity)
+        flags |= TOWER_FRAME_DISCONTINUITY;
+    int is_queued = tower_frame_ring_push(router->ring, frame, frame_bytes, flags);
     if (is_queued == 1) {
         router->is_discontinuity = false;
         atomic_fetch_add_explicit(&router->pushed_count, 1, memory_order_relaxed);
