@@ -7,6 +7,7 @@
 #define TOWER_CONFIG_H
 
 #include "tower/encoder_manager.h"
+#include "tower/input_monitor.h"
 #include "tower/log.h"
 
 #include <stdio.h>
@@ -39,6 +40,9 @@ struct tower_config {
     uint32_t buffer_frames; /* of the router */
     uint32_t cushion_frames;
     int64_t grace_ns;
+    int64_t dead_air_after_ns; /* 0: it is not looked for */
+    double dead_air_dbfs;
+    enum tower_dead_air_action dead_air_action;
     int64_t resync_after_ns;
     int64_t burst_ns;
     int64_t client_timeout_ns;

@@ -12,6 +12,7 @@
 
 #include "tower/clock.h"
 #include "tower/format.h"
+#include "tower/input_monitor.h"
 #include "tower/router.h"
 
 #include <stdbool.h>
@@ -31,12 +32,17 @@ struct tower_pcm_socket_config {
     /* A producer on air that sends nothing for this long makes way for one that waits with audio.
      * 0: never. */
     int64_t idle_ns;
+    /* Judges what comes in, on the ingest thread. May be NULL. */
+    struct tower_input_monitor *monitor;
+    /* Mark dead air TOWER_FRAME_WITHHELD; nothing of the programme that returns is marked. */
+    bool withholds_dead_air;
     /* What is playing, as the producer on air says it: `bytes` of UTF-8, at most
      * TOWER_TITLE_BYTES_MAX, not terminated, from that frame on which is the router's number
      * `pushed_count`, counted from 0 (so many were queued before it). Called on the ingest thread,
      * right before that frame is queued, so that whoever takes the frame knows its title; one call
-     * for each frame at most. A producer that comes on air again has its last title still; one that
-     * has said none yet gives `text` NULL with its first frame. May be NULL. */
+     * for each frame at most. A producer that comes on air again has its last title still, and so
+     * has one whose dead air was withheld, from the frame behind those that ended that; one that
+     * has said none yet gives `text` NULL with that frame. May be NULL. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
     void *user;
 };
@@ -52,14 +58,15 @@ struct tower_producer_info {
 };
 
 struct tower_pcm_socket_stats {
-    uint64_t accepted;       /* connections since the start */
-    uint64_t refused;        /* closed at once: TOWER_PRODUCERS_MAX were connected */
-    uint64_t bytes;          /* read from producers */
-    uint64_t frames;         /* whole frames given to the router */
-    uint64_t partial_frames; /* incomplete ones dropped at a disconnect (R12) */
-    uint64_t partial_bytes;  /* in them */
-    uint64_t titles;         /* that came with frames given to the router */
-    uint64_t bad_titles;     /* reads that brought a descriptor that is no title */
+    uint64_t accepted;        /* connections since the start */
+    uint64_t refused;         /* closed at once: TOWER_PRODUCERS_MAX were connected */
+    uint64_t bytes;           /* read from producers */
+    uint64_t frames;          /* whole frames taken from producers */
+    uint64_t partial_frames;  /* incomplete ones dropped at a disconnect (R12) */
+    uint64_t partial_bytes;   /* in them */
+    uint64_t withheld_frames; /* of those given, marked as dead air */
+    uint64_t titles;          /* that came with frames given to the router */
+    uint64_t bad_titles;      /* reads that brought a descriptor that is no title */
     size_t n_producers;
     struct tower_producer_info producers[TOWER_PRODUCERS_MAX]; /* in the order they connected */
 };

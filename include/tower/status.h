@@ -8,6 +8,7 @@
 #include "tower/encoder_manager.h"
 #include "tower/fallback.h"
 #include "tower/fanout.h"
+#include "tower/input_monitor.h"
 #include "tower/pcm_socket.h"
 #include "tower/pump.h"
 #include "tower/router.h"
@@ -35,6 +36,7 @@ struct tower_status {
     struct tower_fallback_stats fallback;
     struct tower_encoder_stats encoder;
     struct tower_pcm_socket_stats producers;
+    struct tower_input_stats input;
     struct tower_fanout_stats listeners; /* of all workers together */
     struct tower_title title;            /* on air now; number 0: none */
     /* Filled in by the HTTP server. */

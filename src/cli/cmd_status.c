@@ -253,6 +253,26 @@ static void print_producers(const json_t *json) {
     }
 }
 
+/* What is wrong with what comes in now, by its name in words. */
+static void print_input(const json_t *json) {
+    json_t *input = look_up(json, NULL, "input");
+    const char *name = NULL;
+    const json_t *fault = NULL;
+    bool is_first = true;
+    print_label("input");
+    json_object_foreach(input, name, fault) {
+        const json_t *duration = json_object_get(fault, "seconds");
+        if (!json_is_number(duration))
+            continue;
+        (void)printf("%s", is_first ? "" : ", ");
+        print_text(name);
+        (void)printf(" for ");
+        print_duration(duration);
+        is_first = false;
+    }
+    (void)printf("%s\n", is_first ? "no fault" : "");
+}
+
 static void print_router(const json_t *json) {
     print_label("router");
     print_value(look_up(json, "router", "count"));
@@ -270,6 +290,7 @@ static void print_words(const json_t *json) {
     print_frames_by_origin(json);
     print_encoder(json);
     print_producers(json);
+    print_input(json);
     print_router(json);
     PRINT_COUNTS(json, "listeners", "listeners", "current", "peak", "accepted", "refused", "skips");
 }

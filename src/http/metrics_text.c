@@ -196,6 +196,31 @@ static void write_producers(struct tower_exposition *to,
                              producers->partial_bytes);
 }
 
+static void write_input(struct tower_exposition *to, const struct tower_status *status) {
+    const struct tower_input_fault_stats *faults = status->input.faults;
+    tower_exposition_counter(to, "tower_input_withheld_frames_total",
+                             "PCM frames of dead air that were not put on air.",
+                             status->producers.withheld_frames);
+    tower_exposition_family(to, "tower_input_fault_age_seconds", TOWER_METRIC_GAUGE,
+                            "Time since the fault of the input began; NaN where it is not there.");
+    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++)
+        tower_exposition_labelled(to, "fault", tower_input_fault_name((enum tower_input_fault)i),
+                                  age(status->now_ns, faults[i].since_ns));
+    tower_exposition_family(to, "tower_input_faults_total", TOWER_METRIC_COUNTER,
+                            "Times that the fault began.");
+    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++)
+        tower_exposition_labelled(to, "fault", tower_input_fault_name((enum tower_input_fault)i),
+                                  (double)faults[i].count);
+    tower_exposition_family(to, "tower_input_fault_seconds_total", TOWER_METRIC_COUNTER,
+                            "For how long the fault was there in all.");
+    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++) {
+        int64_t present_ns =
+            faults[i].since_ns == INT64_MIN ? 0 : status->now_ns - faults[i].since_ns;
+        tower_exposition_labelled(to, "fault", tower_input_fault_name((enum tower_input_fault)i),
+                                  seconds(faults[i].past_ns + present_ns));
+    }
+}
+
 static void write_router(struct tower_exposition *to, const struct tower_router_stats *router) {
     tower_exposition_gauge(to, "tower_router_frames", "Frames waiting in the input queue.",
                            (double)router->count);
@@ -288,6 +313,7 @@ char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     write_levels(&to, &status->pump);
     write_encoder(&to, &status->encoder);
     write_producers(&to, &status->producers, status->now_ns);
+    write_input(&to, status);
     write_router(&to, &status->router);
     write_fallback(&to, &status->fallback);
     write_listeners(&to, status);

@@ -91,6 +91,24 @@ static json_t *producers_json(const struct tower_pcm_socket_stats *producers, in
                      whole(producers->partial_bytes), "list", list);
 }
 
+static json_t *fault_json(const struct tower_input_fault_stats *fault, int64_t now_ns) {
+    int64_t present_ns = fault->since_ns == INT64_MIN ? 0 : now_ns - fault->since_ns;
+    return json_pack("{s:o, s:I, s:f}", "seconds", age(now_ns, fault->since_ns), "count",
+                     whole(fault->count), "total_seconds", seconds(fault->past_ns + present_ns));
+}
+
+static json_t *input_json(const struct tower_status *status) {
+    json_t *input = json_pack("{s:I}", "withheld_frames", whole(status->producers.withheld_frames));
+    for (unsigned i = 0; input && i < TOWER_INPUT_FAULT_COUNT; i++) {
+        if (json_object_set_new(input, tower_input_fault_name((enum tower_input_fault)i),
+                                fault_json(&status->input.faults[i], status->now_ns)) < 0) {
+            json_decref(input);
+            return NULL;
+        }
+    }
+    return input;
+}
+
 /* Of the queue's places, how many are taken: 0 to 1. */
 static double fill_ratio(const struct tower_router_stats *router) {
     return router->capacity > 0 ? (double)router->count / (double)router->capacity : 0.0;
@@ -165,7 +183,7 @@ json_t *tower_status_object(const struct tower_status *status) {
     int64_t now_ns = status->now_ns;
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o}",
         "state", tower_service_state_name(status->state), "origin",
         tower_origin_name(status->pump.origin), "origin_seconds",
         age(now_ns,
@@ -177,8 +195,9 @@ json_t *tower_status_object(const struct tower_status *status) {
         "seconds_since_frame", age(now_ns, status->last_air_ns), "ticks", ticks_json(&status->pump),
         "frames_by_origin", frames_by_origin_json(status), "levels",
         tower_levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
-        producers_json(&status->producers, now_ns), "router", router_json(&status->router),
-        "fallback", fallback_json(&status->fallback), "listeners", listeners_json(status));
+        producers_json(&status->producers, now_ns), "input", input_json(status), "router",
+        router_json(&status->router), "fallback", fallback_json(&status->fallback), "listeners",
+        listeners_json(status));
 }
 
 char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {

@@ -2,6 +2,7 @@
 #include "tower/pcm_socket.h"
 
 #include "fd.h"
+#include "input_gate.h"
 #include "thread.h"
 #include "tower/framer.h"
 #include "titled_recv.h"
@@ -52,7 +53,9 @@ struct tower_pcm_socket {
     struct producer *on_air;           /* NULL: nobody */
     struct tower_framer framer;        /* of the producer on air */
     struct tower_incoming_title title; /* of the frame being filled */
-    bool is_new_on_air;                /* the producer on air has not given a frame yet */
+    bool is_new_on_air; /* the next frame begins a programme, or goes on with one that was away */
+    struct tower_input_gate gate;
+    int64_t watch_at_ns; /* when the monitor wants to be told how things stand */
     uint64_t next_id;
     uint64_t next_turn;
     int64_t accept_after_ns;
@@ -96,6 +99,7 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     socket->epoll_fd = -1;
     socket->wake_fd = -1;
     socket->accept_after_ns = INT64_MIN;
+    socket->watch_at_ns = config->monitor ? 0 : INT64_MAX; /* at once */
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++)
         socket->producers[i].fd = -1;
     int error = -pthread_mutex_init(&socket->lock, NULL);
@@ -106,6 +110,8 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     error = tower_framer_init(&socket->framer, socket->frame_bytes);
     if (error < 0)
         goto fail;
+    tower_input_gate_init(&socket->gate, config->router, socket->frame_bytes, config->monitor,
+                          config->withholds_dead_air);
     socket->wake_fd = tower_eventfd_new();
     error = socket->wake_fd;
     if (error < 0)
@@ -158,11 +164,12 @@ static void keep_title(struct producer *producer, const struct tower_incoming_ti
 }
 
 /* A whole frame is about to be queued, and has a title or begins a turn on air. Nobody else queues
- * any, so its number is the router's count. */
+ * any, so its number is the router's count and that of those which the gate holds. */
 static void deliver_title(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
     struct producer *producer = socket->on_air;
     tower_router_get_stats(socket->config.router, &router);
+    uint64_t number = router.pushed_count + socket->gate.n_held;
     if (socket->title.is_there) {
         keep_title(producer, &socket->title);
         pthread_mutex_lock(&socket->lock);
@@ -171,10 +178,10 @@ static void deliver_title(struct tower_pcm_socket *socket) {
     }
     if (socket->config.on_title && socket->title.is_there)
         socket->config.on_title(socket->config.user, socket->title.text, socket->title.bytes,
-                                router.pushed_count);
+                                number);
     else if (socket->config.on_title)
         socket->config.on_title(socket->config.user, producer->last_title,
-                                producer->last_title_bytes, router.pushed_count);
+                                producer->last_title_bytes, number);
     socket->title.is_there = false;
     socket->is_new_on_air = false;
 }
@@ -184,33 +191,30 @@ static void deliver(struct tower_pcm_socket *socket, const uint8_t *frame) {
     struct tower_router_stats router;
     if (socket->title.is_there || socket->is_new_on_air)
         deliver_title(socket);
-    if (tower_router_push_frame(socket->config.router, frame, socket->frame_bytes) == 1) {
-        pthread_mutex_lock(&socket->lock);
-        socket->stats.frames++;
-        pthread_mutex_unlock(&socket->lock);
-    }
+    bool was_closed = socket->gate.is_closed;
+    tower_input_gate_put(&socket->gate, frame, tower_clock_now_ns(socket->config.clock));
+    /* Its title may have ended meanwhile. */
+    if (was_closed && !socket->gate.is_closed)
+        socket->is_new_on_air = true;
+    pthread_mutex_lock(&socket->lock);
+    socket->stats.frames++;
+    pthread_mutex_unlock(&socket->lock);
     tower_router_get_stats(socket->config.router, &router);
     socket->underflows_seen = router.underflow_count;
     socket->hold_until_ns = INT64_MIN;
 }
 
-static bool has_room(const struct tower_pcm_socket *socket) {
-    struct tower_router_stats router;
-    tower_router_get_stats(socket->config.router, &router);
-    return router.count < router.capacity;
-}
-
 /* There is something to read: is it held back? A programme that has run dry has already been heard
  * to stop; a little later and steady is better than stopping again at the next late write. It waits
  * in its socket, and for a time rather than an amount: a producer that writes in large pieces is
- * no safer from a late one. One that has ended cannot be late. A hold that is long over and brought
- * no frame was for something else.
+ * no safer from a late one. One that has ended cannot be late, and what the gate holds is a cushion
+ * as well. A hold that is long over and brought no frame was for something else.
  */
 static bool is_held_back(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
     tower_router_get_stats(socket->config.router, &router);
     if (socket->cushion_ns == 0 || socket->on_air->has_ended || router.count > 0 ||
-        router.underflow_count == socket->underflows_seen) {
+        socket->gate.n_held > 0 || router.underflow_count == socket->underflows_seen) {
         socket->hold_until_ns = INT64_MIN;
         return false;
     }
@@ -238,6 +242,7 @@ static void publish_producers(struct tower_pcm_socket *socket) {
     }
     pthread_mutex_lock(&socket->lock);
     socket->stats.n_producers = n;
+    socket->stats.withheld_frames = socket->gate.withheld_frames;
     for (size_t i = 0; i < n; i++)
         socket->stats.producers[i] = sorted[i]->info;
     pthread_mutex_unlock(&socket->lock);
@@ -253,6 +258,7 @@ static void end_programme(struct tower_pcm_socket *socket) {
         socket->stats.partial_bytes += partial_bytes;
         pthread_mutex_unlock(&socket->lock);
     }
+    tower_input_gate_end_programme(&socket->gate, tower_clock_now_ns(socket->config.clock));
     socket->on_air = NULL;
 }
 
@@ -290,7 +296,7 @@ static void put_on_air(struct tower_pcm_socket *socket, struct producer *produce
     /* One that made way may have done so within a sample. */
     socket->skip_bytes = -producer->info.bytes % TOWER_SAMPLE_BYTES;
     socket->hold_until_ns = INT64_MIN;
-    tower_router_mark_discontinuity(socket->config.router);
+    tower_input_gate_mark_discontinuity(&socket->gate);
     tower_log(TOWER_LOG_INFO, "ingest", "producer %llu (process %ld) is on air",
               (unsigned long long)producer->info.id, (long)producer->info.pid);
 }
@@ -320,7 +326,8 @@ static void note_bad_title(struct tower_pcm_socket *socket, struct producer *pro
  * beyond the frame being filled, the title is that frame's wherever in it the bytes lie. */
 static void read_on_air(struct tower_pcm_socket *socket) {
     struct producer *producer = socket->on_air;
-    while (producer->is_readable && has_room(socket) && !is_held_back(socket)) {
+    while (producer->is_readable && tower_input_gate_drain(&socket->gate) &&
+           !is_held_back(socket)) {
         size_t space_bytes;
         void *space = tower_framer_space(&socket->framer, &space_bytes);
         if (socket->skip_bytes > 0)
@@ -362,8 +369,17 @@ static void yield_if_idle(struct tower_pcm_socket *socket) {
     producer->turn = socket->next_turn++;
 }
 
+static void watch_input(struct tower_pcm_socket *socket) {
+    struct tower_input_monitor *monitor = socket->config.monitor;
+    if (monitor)
+        socket->watch_at_ns = tower_input_monitor_watch(
+            monitor, socket->stats.n_producers > 0, socket->on_air && socket->on_air->is_readable,
+            tower_clock_now_ns(socket->config.clock));
+}
+
 /* Do all that can be done without waiting. */
 static void serve(struct tower_pcm_socket *socket) {
+    (void)tower_input_gate_drain(&socket->gate);
     yield_if_idle(socket);
     for (;;) {
         if (!socket->on_air) {
@@ -377,6 +393,7 @@ static void serve(struct tower_pcm_socket *socket) {
             break;
     }
     publish_producers(socket);
+    watch_input(socket);
 }
 
 /* ---- the loop ---- */
@@ -461,7 +478,7 @@ static int64_t earlier(int64_t a_ns, int64_t b_ns) {
 
 /* When there is something to do without an event. */
 static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
-    int64_t deadline_ns = INT64_MAX;
+    int64_t deadline_ns = socket->watch_at_ns;
     const struct producer *producer = socket->on_air;
     if (socket->accept_after_ns != INT64_MIN)
         deadline_ns = earlier(deadline_ns, socket->accept_after_ns);

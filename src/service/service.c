@@ -33,6 +33,7 @@ struct tower_service {
     char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
     struct tower_clock *clock;
     struct tower_router *router;
+    struct tower_input_monitor *monitor;
     struct tower_fallback *fallback;
     struct tower_air *air;
     struct tower_titles *titles;
@@ -64,12 +65,14 @@ static int fail(char *error, size_t error_bytes, int number, const char *what, c
 
 /* ---- how the parts call each other ---- */
 
+/* Dead air that is withheld is no frame, but took its tick. */
 static int pop_frame(void *self, int64_t timeout_ns, void *ret_frame, unsigned *ret_flags) {
     struct tower_service *service = self;
-    int result = tower_router_pop_frame(service->router, timeout_ns, ret_frame, ret_flags);
-    if (result == 1)
-        tower_title_schedule_note_pop(service->title_schedule);
-    return result;
+    if (tower_router_pop_frame(service->router, timeout_ns, ret_frame, ret_flags) != 1)
+        return 0;
+    bool is_heard = !(*ret_flags & TOWER_FRAME_WITHHELD);
+    tower_title_schedule_note_pop(service->title_schedule, is_heard);
+    return is_heard;
 }
 
 static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *ret_frame) {
@@ -117,6 +120,15 @@ static void change_title(struct tower_service *service, uint64_t frame) {
         title->number = 0;
 }
 
+/* On the ingest thread. */
+static void log_input_event(void *user, const struct tower_input_event *event) {
+    (void)user;
+    bool is_usual = event->fault == TOWER_INPUT_DISCONNECTED || !event->has_begun;
+    tower_log(is_usual ? TOWER_LOG_INFO : TOWER_LOG_WARNING, "input", "%s, %s %.1f s",
+              tower_input_fault_text(event->fault), event->has_begun ? "for" : "is over after",
+              (double)(event->at_ns - event->since_ns) / (double)TOWER_NS_PER_S);
+}
+
 /* On the encoder thread. */
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
@@ -162,6 +174,16 @@ static int build_programme(struct tower_service *service, char *error, size_t er
                                   tower_frame_bytes(config->frame_samples), &service->router);
     if (result < 0)
         return fail(error, error_bytes, result, "making the input router", "", "");
+    struct tower_input_monitor_config monitor = {
+        .frame_samples = config->frame_samples,
+        .dead_air_after_ns = config->dead_air_after_ns,
+        .dead_air_dbfs = config->dead_air_dbfs,
+        .on_event = log_input_event,
+        .user = service,
+    };
+    result = tower_input_monitor_new(&monitor, &service->monitor);
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the input monitor", "", "");
     struct tower_fallback_config fallback = {
         .clock = service->clock,
         .frame_samples = config->frame_samples,
@@ -296,6 +318,8 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .idle_ns = config->grace_ns,
         .on_title = take_title,
         .user = service,
+        .monitor = service->monitor,
+        .withholds_dead_air = config->dead_air_action == TOWER_DEAD_AIR_FALLBACK,
     };
     int result = tower_pcm_socket_new(&ingest, &service->ingest);
     if (result < 0) {
@@ -381,6 +405,7 @@ void tower_service_free(struct tower_service *service) {
     tower_addresses_free(service->addresses);
     tower_air_free(service->air);
     tower_fallback_free(service->fallback);
+    tower_input_monitor_free(service->monitor);
     tower_router_free(service->router);
     free(service);
 }
@@ -489,6 +514,7 @@ void tower_service_get_status(void *user, struct tower_status *ret_status) {
     tower_fallback_get_stats(service->fallback, &ret_status->fallback);
     tower_encoder_manager_get_stats(service->encoder, &ret_status->encoder);
     tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
+    tower_input_monitor_get_stats(service->monitor, &ret_status->input);
     tower_titles_get(service->titles, &ret_status->title);
     for (size_t i = 0; i < service->n_fanouts; i++) {
         struct tower_fanout_stats fanout;

@@ -22,12 +22,15 @@ static const uint32_t mp3_bitrates_bps[] = {32000,  40000,  48000,  56000,  6400
 static const uint32_t frame_sizes[] = {1024, TOWER_FRAME_SAMPLES, 0};
 static const char *const encoder_words[] = {
     [TOWER_ENCODER_LAME] = "lame", [TOWER_ENCODER_FFMPEG] = "ffmpeg", NULL};
+static const char *const dead_air_words[] = {
+    [TOWER_DEAD_AIR_ALARM] = "alarm", [TOWER_DEAD_AIR_FALLBACK] = "fallback", NULL};
 static const char *const log_level_words[] = {[TOWER_LOG_ERROR] = "error",
                                               [TOWER_LOG_WARNING] = "warning",
                                               [TOWER_LOG_INFO] = "info",
                                               [TOWER_LOG_DEBUG] = "debug",
                                               NULL};
 _Static_assert(sizeof(enum tower_encoder_kind) == sizeof(unsigned), "stored as unsigned");
+_Static_assert(sizeof(enum tower_dead_air_action) == sizeof(unsigned), "stored as unsigned");
 _Static_assert(sizeof(enum tower_log_level) == sizeof(unsigned), "stored as unsigned");
 
 #define FIELD(name) offsetof(struct tower_config, name)
@@ -71,6 +74,15 @@ const struct tower_setting tower_settings[] = {
     {"grace", "--grace", "TOWER_PCM_GRACE_SEC", "SECONDS", TOWER_SETTING_SECONDS, FIELD(grace_ns),
      0, 86400, NULL, NULL, "5", NULL,
      "silence before the fallback, when live audio runs dry"},
+    {"dead_air_after", "--dead-air-after", "TOWER_DEAD_AIR_AFTER", "SECONDS",
+     TOWER_SETTING_SECONDS, FIELD(dead_air_after_ns), 0, 86400, NULL, NULL, "10", NULL,
+     "live audio that is quiet for this long is dead air; 0: never"},
+    {"dead_air_dbfs", "--dead-air-dbfs", "TOWER_DEAD_AIR_DBFS", "DBFS", TOWER_SETTING_DECIBEL,
+     FIELD(dead_air_dbfs), -90, -30, NULL, NULL, "-60", NULL,
+     "quiet is what has no peak above this, in dBFS"},
+    {"dead_air_action", "--dead-air-action", "TOWER_DEAD_AIR_ACTION", "WHAT", TOWER_SETTING_WORD,
+     FIELD(dead_air_action), 0, 0, NULL, dead_air_words, "alarm", NULL,
+     "on dead air: alarm only, or the fallback, after the grace period, until it is over"},
     {"resync_after_ms", "--resync-after-ms", "TOWER_RESYNC_AFTER_MS", "MS",
      TOWER_SETTING_MILLISECONDS, FIELD(resync_after_ns), 0, 60000, NULL, NULL, "250", NULL,
      "later than this, the pump sets its clock anew and does not catch up"},

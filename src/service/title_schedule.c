@@ -113,13 +113,14 @@ static uint64_t mp3_frame_of(const struct tower_title_schedule *schedule, uint64
     return (written * schedule->frame_samples + schedule->delay_samples) / TOWER_FRAME_SAMPLES;
 }
 
-void tower_title_schedule_note_pop(struct tower_title_schedule *schedule) {
+void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool is_heard) {
     uint64_t popped = atomic_load_explicit(&schedule->popped, memory_order_relaxed);
     /* With a release: who reads this has to see that its frame's place has changed hands. */
     atomic_store_explicit(&schedule->written_at[popped % POPS_KEPT], schedule->written,
                           memory_order_release);
     atomic_store_explicit(&schedule->popped, popped + 1, memory_order_release);
-    schedule->has_ended = false;
+    if (is_heard)
+        schedule->has_ended = false;
 }
 
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule) {

@@ -41,8 +41,9 @@ enum tower_title_change {
 void tower_title_schedule_add(struct tower_title_schedule *schedule, const char *text, size_t bytes,
                               uint64_t frame);
 
-/* The pump took a frame from the router. Pump thread, as the next; no lock, never waits. */
-void tower_title_schedule_note_pop(struct tower_title_schedule *schedule);
+/* The pump took a frame from the router; `is_heard`: and it goes on air. Pump thread, as the next;
+ * no lock, never waits. */
+void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool is_heard);
 /* The encoder took a frame, be it live or not. */
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule);
 

@@ -23,6 +23,8 @@ struct fixture {
     struct tower_clock *clock; /* virtual */
     struct tower_router *router;
     struct tower_pcm_socket *socket;
+    /* Set before make(): what comes in is judged, and dead air withheld. NULL: neither. */
+    struct tower_input_monitor *monitor;
     /* Set before make(), to be told of titles; NULL: not told. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
 };
@@ -35,6 +37,8 @@ static inline void make(struct fixture *fixture, size_t capacity_frames, uint32_
         .frame_samples = 1152,
         .cushion_frames = cushion_frames,
         .idle_ns = idle_ns,
+        .monitor = fixture->monitor,
+        .withholds_dead_air = true,
         .on_title = fixture->on_title,
         .user = fixture,
     };
@@ -60,6 +64,7 @@ static inline int setup(void **state) {
 static inline int teardown(void **state) {
     struct fixture *fixture = *state;
     tower_pcm_socket_free(fixture->socket);
+    tower_input_monitor_free(fixture->monitor);
     tower_router_free(fixture->router);
     tower_clock_free(fixture->clock);
     (void)unlink(fixture->path);

@@ -115,7 +115,14 @@ static void values_in_their_units(void **state) {
                       .phase_groups = 4},
         .listeners_refused_address = 13,
         .title = {.number = 2, .from_frame = 400},
-        .producers = {.n_producers = 3,
+        .input.faults = {[TOWER_INPUT_MUTE] = {.since_ns = INT64_MIN,
+                                               .count = 1,
+                                               .past_ns = 5000000},
+                         [TOWER_INPUT_DEAD_AIR] = {.since_ns = 50 * TOWER_NS_PER_S,
+                                                   .count = 3,
+                                                   .past_ns = 20 * TOWER_NS_PER_S}},
+        .producers = {.withheld_frames = 14,
+                      .n_producers = 3,
                       .producers = {{.id = 1, .last_data_ns = INT64_MIN},
                                     {.id = 2,
                                      .is_on_air = true,
@@ -151,6 +158,12 @@ static void values_in_their_units(void **state) {
                               "tower_producers{state=\"on air\"} 1",
                               "tower_producers{state=\"waiting\"} 2",
                               "tower_producers_data_age_seconds 0.25",
+                              "tower_input_withheld_frames_total 14",
+                              "tower_input_fault_age_seconds{fault=\"mute\"} NaN",
+                              "tower_input_fault_age_seconds{fault=\"dead_air\"} 12.5",
+                              "tower_input_faults_total{fault=\"dead_air\"} 3",
+                              "tower_input_fault_seconds_total{fault=\"mute\"} 0.005",
+                              "tower_input_fault_seconds_total{fault=\"dead_air\"} 32.5",
                               "tower_router_frames 3",
                               "tower_router_dropped_total{reason=\"full\"} 8",
                               "tower_router_dropped_total{reason=\"partial\"} 9",
@@ -340,8 +353,9 @@ static void write_fields(const char *field, const char *labels, FILE *out) {
     }
     assert_true(next_word(&labels, label, sizeof label));
     assert_memory_equal(open + 1, label, strlen(label));
+    const char *after = open + 1 + strcspn(open + 1, "}");
     while (next_word(&labels, value, sizeof value))
-        (void)fprintf(out, "%.*s%s\n", n_before, field, value);
+        (void)fprintf(out, "%.*s%s%s\n", n_before, field, value, *after ? after + 1 : "");
 }
 
 /* What the page says that there is, and which fields of /status it speaks of. */

@@ -36,7 +36,7 @@ static void add(const char *title, uint64_t frame) {
 
 /* Ticks of the pump. */
 static void tick_live(void) {
-    tower_title_schedule_note_pop(schedule);
+    tower_title_schedule_note_pop(schedule, true);
     tower_title_schedule_note_write(schedule);
 }
 
@@ -104,8 +104,8 @@ static void test_a_frame_that_the_encoder_refused_leaves_its_place(void **state)
     (void)state;
     add("a", 1);
     tick_live();
-    tower_title_schedule_note_pop(schedule); /* refused */
-    tick_live();                             /* the encoder's number 1 */
+    tower_title_schedule_note_pop(schedule, true); /* refused */
+    tick_live();                                   /* the encoder's number 1 */
     assert_none(1);
     assert_title(2, "a");
 }
@@ -157,6 +157,26 @@ static void test_a_title_ends_with_its_programme(void **state) {
     assert_none(9);
 }
 
+/* Frames of dead air are taken and not heard: they do not bring the programme back. */
+static void test_a_title_ends_where_its_frames_are_withheld(void **state) {
+    (void)state;
+    tick_live();
+    int n_ends = 0;
+    for (uint64_t i = 1; i < 20; i++) {
+        tower_title_schedule_note_pop(schedule, false);
+        if (i >= 5)
+            tower_title_schedule_note_end(schedule);
+        tower_title_schedule_note_write(schedule);
+        n_ends += tower_title_schedule_take(schedule, i, text, &bytes) == TOWER_TITLE_ENDS;
+        assert_int_equal(n_ends, i >= 6);
+    }
+    /* Its frames count all the same. */
+    add("a", 20);
+    tick_live();
+    assert_none(20);
+    assert_title(21, "a");
+}
+
 static void test_bad_settings(void **state) {
     (void)state;
     struct tower_title_schedule *other = NULL;
@@ -200,7 +220,7 @@ static void put_on_air(void *user, const uint8_t *mp3_frame, size_t n_bytes) {
 static void tick(struct tower_router *router, uint32_t frame_samples) {
     int16_t frame[TOWER_FRAME_SAMPLES_MAX * TOWER_CHANNELS] = {0};
     if (tower_router_pop_frame(router, 0, frame, NULL) == 1)
-        tower_title_schedule_note_pop(air.schedule);
+        tower_title_schedule_note_pop(air.schedule, true);
     if (tower_encoder_manager_write_pcm(air.encoder, frame, tower_frame_bytes(frame_samples)) == 0)
         tower_title_schedule_note_write(air.schedule);
     /* Not faster than ffmpeg can answer. */
@@ -319,7 +339,7 @@ int main(void) {
         TEST(test_one_that_is_out_of_sight_is_due),
         TEST(test_a_long_one_is_cut),
         TEST(test_a_title_ends_with_its_programme),
-        TEST(test_a_title_ends_with_its_programme),
+        TEST(test_a_title_ends_where_its_frames_are_withheld),
         TEST(test_bad_settings),
         cmocka_unit_test(test_title_comes_with_its_sound_from_lame),
         cmocka_unit_test(test_title_comes_with_its_sound_in_frames_of_1024),
