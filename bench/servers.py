@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -37,6 +39,12 @@ CHANGE_OWNER = "<changeowner><user>nobody</user><group>nogroup</group></changeow
 
 class Trouble(Exception):
     """The measurement cannot go on; the words say why."""
+
+
+def end_in_order():
+    """Told to end, end what was started too, as after Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
 
 
 def free_port():
