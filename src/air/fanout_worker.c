@@ -41,6 +41,9 @@ static void serve_group(struct tower_fanout *fanout, unsigned phase) {
     for (uint32_t place = fanout->groups[phase]; place != TOWER_LISTENER_NONE; place = next) {
         /* Serving may end this one, and no other. */
         next = tower_fanout_at(fanout, place)->next;
+        /* Its memory comes while the kernel sends this one's. */
+        if (next != TOWER_LISTENER_NONE)
+            __builtin_prefetch(tower_fanout_at(fanout, next), 1);
         if (!tower_fanout_at(fanout, place)->is_blocked)
             tower_fanout_serve(fanout, place);
     }
