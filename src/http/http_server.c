@@ -242,13 +242,26 @@ static void start_answer(struct tower_http_server *server, struct tower_connecti
     set_deadline(server, connection, server->config.request_timeout_ns);
 }
 
-/* The connection gets events from now on, first of all how things are. */
-static void begin_events(struct tower_http_server *server, struct tower_connection *connection) {
+/* Put into the connection's answer how things are, or were at the last sample. Returns false, and
+ * closes it, where there is no memory. */
+static bool tell_all(struct tower_http_server *server, struct tower_connection *connection) {
+    struct tower_response *response = &connection->response;
+    response->body = tower_events_all(&server->last, &response->body_bytes);
+    connection->has_missed_events = false;
+    if (!response->body) {
+        close_connection(server, connection);
+        return false;
+    }
+    set_deadline(server, connection, server->config.request_timeout_ns);
+    return true;
+}
+
+/* The connection gets events from now on, first of all how things are. That takes no sample of its
+ * own: each would go to all who are there, however often somebody comes. */
+static bool begin_events(struct tower_http_server *server, struct tower_connection *connection) {
     connection->state = TOWER_CONNECTION_EVENTS;
-    connection->deadline_ns = INT64_MAX;
-    connection->has_missed_events = true;
     server->n_event_clients++;
-    server->next_sample_ns = server->now_ns;
+    return tell_all(server, connection);
 }
 
 /* The answer has gone out. Returns false if the connection is no longer ours to look at. */
@@ -260,8 +273,7 @@ static bool finish_answer(struct tower_http_server *server, struct tower_connect
     }
     tower_response_done(&connection->response);
     if (next == TOWER_RESPONSE_EVENTS && !server->is_finishing) {
-        begin_events(server, connection);
-        return true;
+        return begin_events(server, connection);
     }
     if (next == TOWER_RESPONSE_KEEP_ALIVE && !server->is_finishing) {
         tower_connection_reset_request(connection);
@@ -495,15 +507,17 @@ static void send_events(struct tower_http_server *server, struct tower_connectio
         return;
     }
     struct tower_response *response = &connection->response;
-    if (connection->has_missed_events)
-        response->body = tower_events_all(&server->last, &response->body_bytes);
-    else if ((response->body = malloc(bytes)) != NULL)
-        memcpy(response->body, text, response->body_bytes = bytes);
+    if (connection->has_missed_events) {
+        if (tell_all(server, connection))
+            advance(server, connection);
+        return;
+    }
+    response->body = malloc(bytes);
     if (!response->body) {
         close_connection(server, connection);
         return;
     }
-    connection->has_missed_events = false;
+    memcpy(response->body, text, response->body_bytes = bytes);
     set_deadline(server, connection, server->config.request_timeout_ns);
     advance(server, connection);
 }

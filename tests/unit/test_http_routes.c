@@ -432,6 +432,31 @@ static void events_tell_all_at_first_and_then_what_changes(void **state) {
     (void)fclose(events);
 }
 
+/* However often somebody comes, those who are there get levels ten times a second and no more. */
+static void who_comes_for_events_makes_none_for_the_others(void **state) {
+    (void)state;
+    FILE *there = open_events();
+    json_decref(await_event(there, "status"));
+    int64_t begun_ns = tower_clock_now_ns(tower_clock_real());
+    for (int i = 0; i < 60; i++) {
+        FILE *events = open_events();
+        json_t *json = await_event(events, "status");
+        assert_non_null(json);
+        json_decref(json);
+        (void)fclose(events);
+    }
+    pthread_mutex_lock(&station.lock);
+    station.status.title = (struct tower_title){.number = 1, .text = "After all of them"};
+    pthread_mutex_unlock(&station.lock);
+    char line[16384];
+    int n_levels = 0;
+    while (fgets(line, sizeof line, there) && strcmp(line, "event: title\n") != 0)
+        n_levels += strcmp(line, "event: levels\n") == 0;
+    int64_t lasted_ns = tower_clock_now_ns(tower_clock_real()) - begun_ns;
+    assert_in_range(n_levels, 1, lasted_ns / (S_NS / 10) + 2);
+    (void)fclose(there);
+}
+
 static void who_does_not_read_events_holds_up_nobody(void **state) {
     (void)state;
     static struct answer answer;
@@ -505,6 +530,7 @@ int main(void) {
         TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
         TEST(the_page_is_served_and_trusts_only_itself),
         TEST(events_tell_all_at_first_and_then_what_changes),
+        TEST(who_comes_for_events_makes_none_for_the_others),
         TEST(who_does_not_read_events_holds_up_nobody),
         TEST(the_history_tells_what_has_been),
     };
