@@ -24,8 +24,9 @@
 #define WAKE_TOKEN (UINT64_MAX - 1)
 #define CONNECTIONS_MAX 65536
 #define NO_CONNECTION UINT32_MAX
-/* Done for one client, and accepted, before others have their turn. */
-#define STEPS_A_TURN 16
+/* Done for one client, and accepted, before others have their turn: one request is read, answered
+ * and sent in four, so that one who has sent a hundred gets one answer when all others get one. */
+#define STEPS_A_TURN 4
 #define ACCEPTS_A_TURN 64
 #define NS_PER_MS INT64_C(1000000)
 #define STOP_NS (200 * NS_PER_MS)
@@ -141,6 +142,7 @@ void tower_http_server_free(struct tower_http_server *server) {
     tower_fd_close(&server->listen_fd);
     tower_fd_close(&server->epoll_fd);
     tower_fd_close(&server->wake_fd);
+    tower_routes_history_changed(&server->routes);
     free(server->connections);
     free(server);
 }
@@ -532,6 +534,7 @@ static void sample(struct tower_http_server *server) {
     struct tower_status last = server->last;
     tower_routes_get_status(&server->routes, &server->last);
     tower_history_sample(&server->history, &server->last);
+    tower_routes_history_changed(&server->routes);
     bool is_time_for_status = server->n_samples++ % SAMPLES_A_STATUS == 0;
     if (server->n_event_clients == 0)
         return;

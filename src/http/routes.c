@@ -73,13 +73,22 @@ static int answer_icecast_status(struct tower_routes *routes, const struct tower
     return answer_json(json, bytes, options, response);
 }
 
+void tower_routes_history_changed(struct tower_routes *routes) {
+    free(routes->history_json);
+    routes->history_json = NULL;
+}
+
 static int answer_history(struct tower_routes *routes, const struct tower_request *request,
                           const struct tower_response_options *options,
                           struct tower_response *response) {
     (void)request;
-    size_t bytes = 0;
-    char *json = tower_history_json(routes->history, &bytes);
-    return answer_json(json, bytes, options, response);
+    /* Its 70 KB take longer to make than all else that can be asked for: once for everybody. */
+    if (!routes->history_json)
+        routes->history_json = tower_history_json(routes->history, &routes->history_bytes);
+    char *json = routes->history_json ? malloc(routes->history_bytes) : NULL;
+    if (json)
+        memcpy(json, routes->history_json, routes->history_bytes);
+    return answer_json(json, routes->history_bytes, options, response);
 }
 
 static int answer_events(struct tower_routes *routes, const struct tower_request *request,

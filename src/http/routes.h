@@ -15,12 +15,17 @@ struct tower_routes {
     uint32_t event_places;      /* how many more may have the events */
     uint64_t n_refused;         /* listeners turned away because every worker was full, */
     uint64_t n_refused_address; /* and because of too many from their address */
+    char *history_json;         /* as it is now; NULL: nobody has asked for it */
+    size_t history_bytes;
 };
 
 /* Make the answer to `request`. `may_keep_alive` false closes the connection after it, whatever the
  * client asked for. Errors: -ENOMEM, -ENOSPC; then there is no answer. */
 int tower_routes_answer(struct tower_routes *routes, const struct tower_request *request,
                         bool may_keep_alive, struct tower_response *response);
+
+/* Forget what was made of the history; to be called when it changes, and at the end. */
+void tower_routes_history_changed(struct tower_routes *routes);
 
 /* The state of the transmitter now, with what only the server knows of. */
 void tower_routes_get_status(const struct tower_routes *routes, struct tower_status *ret_status);

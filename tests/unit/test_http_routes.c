@@ -432,6 +432,49 @@ static void events_tell_all_at_first_and_then_what_changes(void **state) {
     (void)fclose(events);
 }
 
+#define GREEDY_CLIENTS 10
+static uint64_t n_asked;
+
+static void get_numbered_status(void *user, struct tower_status *ret_status) {
+    get_status(user, ret_status);
+    ret_status->air_frames = ++n_asked;
+}
+
+static void one_who_asks_a_lot_at_once_waits_for_the_others(void **state) {
+    (void)state;
+    static const char request[] = "GET /status HTTP/1.1\r\nHost: x\r\n\r\n";
+    char requests[100 * (sizeof request - 1) + 1];
+    for (size_t i = 0; i < 100; i++)
+        memcpy(requests + i * (sizeof request - 1), request, sizeof request);
+    struct tower_http_server_config config = make_config();
+    config.get_status = get_numbered_status;
+    n_asked = 0;
+    start_with(config, PLACES);
+    /* The server stands still until all are there. */
+    pthread_mutex_lock(&station.lock);
+    int greedy[GREEDY_CLIENTS];
+    for (int i = 0; i < GREEDY_CLIENTS; i++) {
+        greedy[i] = http_connect(station.port);
+        assert_true(http_send(greedy[i], requests));
+    }
+    int modest = http_connect(station.port);
+    assert_true(http_send(modest, request));
+    pthread_mutex_unlock(&station.lock);
+    static struct answer answer;
+    assert_true(http_read_answer(modest, &answer, false));
+    json_t *json = json_loads(answer.body, 0, NULL);
+    /* Three turns: it is accepted, it is read, and one that was under way. */
+    assert_in_range(json_integer_value(json_object_get(json_object_get(json, "air"), "frames")), 1,
+                    4 * GREEDY_CLIENTS);
+    json_decref(json);
+    for (int i = 0; i < GREEDY_CLIENTS; i++) {
+        for (int j = 0; j < 100; j++)
+            assert_true(http_read_answer(greedy[i], &answer, false));
+        close(greedy[i]);
+    }
+    close(modest);
+}
+
 /* However often somebody comes, those who are there get levels ten times a second and no more. */
 static void who_comes_for_events_makes_none_for_the_others(void **state) {
     (void)state;
@@ -530,6 +573,8 @@ int main(void) {
         TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
         TEST(the_page_is_served_and_trusts_only_itself),
         TEST(events_tell_all_at_first_and_then_what_changes),
+        cmocka_unit_test_setup_teardown(one_who_asks_a_lot_at_once_waits_for_the_others, set_up_air,
+                                        tear_down),
         TEST(who_comes_for_events_makes_none_for_the_others),
         TEST(who_does_not_read_events_holds_up_nobody),
         TEST(the_history_tells_what_has_been),
