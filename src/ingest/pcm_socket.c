@@ -365,6 +365,9 @@ static void yield_if_idle(struct tower_pcm_socket *socket) {
     tower_log(TOWER_LOG_WARNING, "ingest",
               "producer %llu (process %ld) sends nothing and makes way for one that does",
               (unsigned long long)producer->info.id, (long)producer->info.pid);
+    /* The rest of that frame may yet come, and is what the title is for. */
+    if (socket->title.is_there)
+        keep_title(producer, &socket->title);
     end_programme(socket);
     producer->turn = socket->next_turn++;
 }

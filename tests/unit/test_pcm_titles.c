@@ -467,6 +467,29 @@ static void test_where_nobody_asks_for_titles_none_is_kept_open(void **state) {
 }
 
 /* So that the title of the one before does not stay on air with it. */
+static void test_title_of_a_frame_that_is_not_whole_when_it_makes_way(void **state) {
+    struct fixture *fixture = *state;
+    make(fixture, 100, 0, TOWER_NS_PER_S);
+    int first = connect_producer(fixture);
+    send_title(first, "old", stream_bytes, FRAME_BYTES);
+    await(fixture, has_frames, 1);
+    send_title(first, "new", stream_bytes, 400);
+    await(fixture, has_read_bytes, FRAME_BYTES + 400);
+    int second = connect_producer(fixture);
+    send_frames(second, 2, 1);
+    for (int i = 0; !has_frames(fixture, 2); i++) {
+        tower_clock_virtual_advance(fixture->clock, TOWER_NS_PER_S / 2);
+        (void)poll(NULL, 0, 1);
+        assert_true(i < PATIENCE_S * 1000);
+    }
+    close(second);
+    send_frames(first, 1, 1);
+    await(fixture, has_frames, 3);
+    assert_heard(1, 2, "new");
+    assert_int_equal(count_heard(), 2);
+    close(first);
+}
+
 static void test_a_turn_without_a_title_is_told_too(void **state) {
     struct fixture *fixture = *state;
     make(fixture, 100, 0, TOWER_NS_PER_S);
@@ -520,6 +543,7 @@ int main(void) {
         TEST(test_large_file_is_read_as_far_as_a_title_goes),
         TEST(test_file_that_changes_while_it_is_read),
         TEST(test_where_nobody_asks_for_titles_none_is_kept_open),
+        TEST(test_title_of_a_frame_that_is_not_whole_when_it_makes_way),
         TEST(test_a_turn_without_a_title_is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
