@@ -14,6 +14,8 @@
 #define TOWER_TITLE_BYTES_MAX 4065
 /* From the next frame that goes on air. */
 #define TOWER_TITLE_FROM_NEXT UINT64_MAX
+/* Whichever title is on air. */
+#define TOWER_TITLE_ANY UINT64_MAX
 
 struct tower_title {
     uint64_t number;                      /* counted from 1; 0: there has been none yet */
@@ -41,6 +43,14 @@ int tower_titles_set(struct tower_titles *titles, const char *text, size_t bytes
  * is due. Where a title is being set at this very moment, one that is due waits for the next frame.
  */
 void tower_titles_mark(struct tower_titles *titles, uint64_t frame, uint64_t cursor);
+
+/* The writer of the air puts a title on air from the frame on that it is about to publish, as if by
+ * tower_titles_set() and tower_titles_mark() with nobody in between. `in_place_of`: the title that
+ * has to be the one on air (0: none), with no other that is due; or TOWER_TITLE_ANY, and then none
+ * waits any more. Returns its number; 0 if it was not put on air, or is not UTF-8. Waits at most
+ * for the copying of a title. */
+uint64_t tower_titles_put(struct tower_titles *titles, uint64_t in_place_of, const char *text,
+                          size_t bytes, uint64_t frame, uint64_t cursor);
 
 /* The title of the last frame put on air; number 0 and "" where there is none. Any thread, no lock.
  */

@@ -152,8 +152,8 @@ static void store_words(_Atomic uint64_t *words, const void *data, size_t bytes)
     }
 }
 
-static void put_on_air(struct tower_titles *titles, const struct waiting_title *title,
-                       uint64_t frame, uint64_t cursor) {
+static uint64_t put_on_air(struct tower_titles *titles, const struct waiting_title *title,
+                           uint64_t frame, uint64_t cursor) {
     uint8_t block[TOWER_ICY_BLOCK_BYTES_MAX];
     size_t block_bytes = tower_icy_make_block(title->text, title->bytes, block);
     uint64_t number = atomic_load_explicit(&titles->newest, memory_order_relaxed) + 1;
@@ -166,6 +166,7 @@ static void put_on_air(struct tower_titles *titles, const struct waiting_title *
     store_words(slot->words, block, block_bytes);
     store_words(slot->words + BLOCK_WORDS, title->text, title->bytes);
     atomic_store_explicit(&titles->newest, number, memory_order_release);
+    return number;
 }
 
 void tower_titles_mark(struct tower_titles *titles, uint64_t frame, uint64_t cursor) {
@@ -181,9 +182,28 @@ void tower_titles_mark(struct tower_titles *titles, uint64_t frame, uint64_t cur
     }
     /* Those before it would hold for no frame at all. */
     if (due)
-        put_on_air(titles, due, frame, cursor);
+        (void)put_on_air(titles, due, frame, cursor);
     update_due_frame(titles);
     pthread_mutex_unlock(&titles->lock);
+}
+
+uint64_t tower_titles_put(struct tower_titles *titles, uint64_t in_place_of, const char *text,
+                          size_t bytes, uint64_t frame, uint64_t cursor) {
+    struct waiting_title title;
+    uint64_t number = 0;
+    if (clean(text, bytes, &title) < 0)
+        return 0;
+    pthread_mutex_lock(&titles->lock);
+    if (in_place_of == TOWER_TITLE_ANY) {
+        titles->n_waiting = 0;
+        update_due_frame(titles);
+    }
+    if (in_place_of == TOWER_TITLE_ANY ||
+        (atomic_load_explicit(&titles->newest, memory_order_relaxed) == in_place_of &&
+         atomic_load_explicit(&titles->due_frame, memory_order_relaxed) > frame))
+        number = put_on_air(titles, &title, frame, cursor);
+    pthread_mutex_unlock(&titles->lock);
+    return number;
 }
 
 /* ---- reading ---- */

@@ -46,9 +46,13 @@ struct tower_service {
     struct tower_pcm_socket *ingest;
     struct tower_http_server *http;
 
-    /* Owned by the encoder thread: the last title that came from a producer; number 0: none is on
-     * air. */
-    struct tower_title producers_title;
+    /* Owned by the encoder thread. */
+    struct programme_title {
+        uint64_t number;       /* on air, by a producer; 0: none is */
+        uint64_t number_ended; /* of the empty one in its place since the programme ended; or 0 */
+        size_t bytes;
+        char text[TOWER_TITLE_BYTES_MAX];
+    } programme_title; /* the last that came from a producer */
 
     /* Atomic: written by start and stop, or by the encoder thread; read by anyone. */
     _Atomic int64_t started_ns;
@@ -97,27 +101,34 @@ static void take_title(void *user, const char *text, size_t bytes, uint64_t push
     tower_title_schedule_add(service->title_schedule, text, bytes, pushed_count);
 }
 
-/* Set what a producer has said is playing, or take it back once the producer is gone; a title that
- * came another way stays. Only now that its frame is here, so that one which is set meanwhile from
- * elsewhere is not pushed out by it. */
+/* Put on air what a producer has said is playing, or take it back once its programme is over, and
+ * for as long as that is so; a title that came another way stays. Only now that its frame is here,
+ * so that one which is set meanwhile from elsewhere is not pushed out by it. */
 static void change_title(struct tower_service *service, uint64_t frame) {
-    struct tower_title *title = &service->producers_title;
-    size_t bytes = 0;
-    enum tower_title_change change =
-        tower_title_schedule_take(service->title_schedule, frame, title->text, &bytes);
-    uint64_t number = title->number;
-    if (change == TOWER_TITLE_ENDS && number == 0)
-        change = TOWER_TITLE_STAYS;
-    if (change == TOWER_TITLE_ENDS)
-        tower_titles_get(service->titles, title);
-    if (change == TOWER_TITLE_IS_NEW || (change == TOWER_TITLE_ENDS && title->number == number))
-        (void)tower_titles_set(service->titles, title->text,
-                               change == TOWER_TITLE_IS_NEW ? bytes : 0, frame);
-    tower_titles_mark(service->titles, frame, tower_air_head(service->air));
-    if (change == TOWER_TITLE_IS_NEW)
-        tower_titles_get(service->titles, title);
-    else if (change == TOWER_TITLE_ENDS)
+    struct programme_title *title = &service->programme_title;
+    struct tower_titles *titles = service->titles;
+    uint64_t cursor = tower_air_head(service->air);
+    switch (tower_title_schedule_take(service->title_schedule, frame, title->text, &title->bytes)) {
+    case TOWER_TITLE_STAYS:
+        break;
+    case TOWER_TITLE_IS_NEW:
+        title->number =
+            tower_titles_put(titles, TOWER_TITLE_ANY, title->text, title->bytes, frame, cursor);
+        title->number_ended = 0;
+        break;
+    case TOWER_TITLE_ENDS:
+        if (title->number != 0)
+            title->number_ended = tower_titles_put(titles, title->number, "", 0, frame, cursor);
         title->number = 0;
+        break;
+    case TOWER_TITLE_RESUMES:
+        if (title->number_ended != 0 && title->bytes > 0)
+            title->number = tower_titles_put(titles, title->number_ended, title->text, title->bytes,
+                                             frame, cursor);
+        title->number_ended = 0;
+        break;
+    }
+    tower_titles_mark(titles, frame, cursor);
 }
 
 /* On the ingest thread. */

@@ -36,6 +36,7 @@ struct tower_title_schedule {
     /* Atomic, written by the pump, read by the encoder thread. */
     _Atomic uint64_t popped;                /* frames taken from the router */
     _Atomic uint64_t end_frame;             /* MP3 frame that begins after a programme's end */
+    _Atomic uint64_t resume_frame;          /* and that which begins with live audio after it */
     _Atomic uint64_t written_at[POPS_KEPT]; /* the encoder's number of the router's frame n: at n %
                                               POPS_KEPT */
 
@@ -62,6 +63,7 @@ int tower_title_schedule_new(uint32_t frame_samples, int64_t encoder_delay_ns,
     }
     schedule->frame_samples = frame_samples;
     schedule->end_frame = NEVER;
+    schedule->resume_frame = NEVER;
     schedule->delay_samples =
         DECODER_DELAY_SAMPLES +
         (uint64_t)((encoder_delay_ns * TOWER_RATE_HZ + TOWER_NS_PER_S / 2) / TOWER_NS_PER_S);
@@ -119,8 +121,13 @@ void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool i
     atomic_store_explicit(&schedule->written_at[popped % POPS_KEPT], schedule->written,
                           memory_order_release);
     atomic_store_explicit(&schedule->popped, popped + 1, memory_order_release);
-    if (is_heard)
-        schedule->has_ended = false;
+    if (!is_heard)
+        return;
+    /* After the frame, so that who sees this knows whether that frame has a title of its own. */
+    if (schedule->has_ended)
+        atomic_store_explicit(&schedule->resume_frame, mp3_frame_of(schedule, schedule->written),
+                              memory_order_release);
+    schedule->has_ended = false;
 }
 
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule) {
@@ -153,16 +160,24 @@ static bool is_due(const struct tower_title_schedule *schedule, uint64_t frame,
     return mp3_frame_of(schedule, written) <= mp3_frame;
 }
 
+/* Has the frame come? Unless the pump has noted another one meanwhile, it has then been told. */
+static bool take_due(_Atomic uint64_t *noted, uint64_t frame, uint64_t mp3_frame) {
+    return frame <= mp3_frame &&
+           atomic_compare_exchange_strong_explicit(noted, &frame, NEVER, memory_order_relaxed,
+                                                   memory_order_relaxed);
+}
+
 enum tower_title_change tower_title_schedule_take(struct tower_title_schedule *schedule,
                                                   uint64_t mp3_frame, char *ret_text,
                                                   size_t *ret_bytes) {
     enum tower_title_change change = TOWER_TITLE_STAYS;
+    uint64_t resume_frame = atomic_load_explicit(&schedule->resume_frame, memory_order_acquire);
     uint64_t end_frame = atomic_load_explicit(&schedule->end_frame, memory_order_relaxed);
-    /* Unless the pump has noted another end meanwhile, this one has been told. */
-    if (end_frame <= mp3_frame &&
-        atomic_compare_exchange_strong_explicit(&schedule->end_frame, &end_frame, NEVER,
-                                                memory_order_relaxed, memory_order_relaxed))
+    if (take_due(&schedule->end_frame, end_frame, mp3_frame))
         change = TOWER_TITLE_ENDS;
+    if (take_due(&schedule->resume_frame, resume_frame, mp3_frame) &&
+        (change == TOWER_TITLE_STAYS || resume_frame >= end_frame))
+        change = TOWER_TITLE_RESUMES;
     if (atomic_load_explicit(&schedule->n_titles, memory_order_relaxed) == 0)
         return change;
     pthread_mutex_lock(&schedule->lock);

@@ -30,7 +30,8 @@ void tower_title_schedule_free(struct tower_title_schedule *schedule);
 enum tower_title_change {
     TOWER_TITLE_STAYS,
     TOWER_TITLE_IS_NEW,
-    TOWER_TITLE_ENDS, /* the programme that it was of is over */
+    TOWER_TITLE_ENDS,    /* the programme that it was of is over */
+    TOWER_TITLE_RESUMES, /* or was taken to be: its producer goes on */
 };
 
 /* A title, of at most TOWER_TITLE_BYTES_MAX (what is more is cut off), holds from the frame on
@@ -41,8 +42,9 @@ enum tower_title_change {
 void tower_title_schedule_add(struct tower_title_schedule *schedule, const char *text, size_t bytes,
                               uint64_t frame);
 
-/* The pump took a frame from the router; `is_heard`: and it goes on air. Pump thread, as the next;
- * no lock, never waits. */
+/* The pump took a frame from the router; `is_heard`: and it goes on air, and with it a programme
+ * that had ended, unless tower_title_schedule_add() says that it is another one. Pump thread, as
+ * the next; no lock, never waits. */
 void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool is_heard);
 /* The encoder took a frame, be it live or not. */
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule);
@@ -53,9 +55,10 @@ void tower_title_schedule_note_write(struct tower_title_schedule *schedule);
 void tower_title_schedule_note_end(struct tower_title_schedule *schedule);
 
 /* MP3 frame `mp3_frame`, counted from 0 since the encoder's first, is about to go on air: does a
- * title hold from it on, or end? A new one is copied to `ret_text`, of TOWER_TITLE_BYTES_MAX bytes,
- * and `*ret_bytes`; of several the last, and also one whose frame went by unnoticed. Encoder
- * thread; a short lock where any title is under way, and none where there is not. */
+ * title hold from it on, or end, or hold again? A new one is copied to `ret_text`, of
+ * TOWER_TITLE_BYTES_MAX bytes, and `*ret_bytes`; of several the last, and also one whose frame went
+ * by unnoticed. Encoder thread; a short lock where any title is under way, and none where there is
+ * not. */
 enum tower_title_change tower_title_schedule_take(struct tower_title_schedule *schedule,
                                                   uint64_t mp3_frame, char *ret_text,
                                                   size_t *ret_bytes);

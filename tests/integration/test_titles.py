@@ -174,6 +174,23 @@ class TestFeedTitles(TowerTestCase):
 
 class TestTitlesIntoTheTransmitter(TowerTestCase):
     @takes(6)
+    def test_a_producer_that_hangs_has_its_title_back_when_it_goes_on(self):
+        server = self.serve("--grace", "0.5")
+
+        def has_title(text):
+            return lambda status: (status["title"] or {"text": ""})["text"] == text
+        feeder = self.start(TOWER, "feed", "mock:tone", "--title", "Song", "--socket",
+                            server.socket_path, name="feed")
+        server.wait_status(has_title("Song"), "the title is on air")
+        feeder.kill(signal.SIGSTOP)
+        server.wait_origin("tone")
+        server.wait_status(has_title(""), "the title is taken back")
+        feeder.kill(signal.SIGCONT)
+        server.wait_status(has_title("Song"), "the title is on air again")
+        feeder.kill()
+        server.wait_status(has_title(""), "the title has gone with its programme")
+
+    @takes(6)
     def test_they_are_no_burden(self):
         """A real transmitter takes them, and what is none, and plays on; no descriptor stays."""
         server = self.serve("--grace", "0")

@@ -177,6 +177,48 @@ static void test_a_title_ends_where_its_frames_are_withheld(void **state) {
     assert_title(21, "a");
 }
 
+static void assert_change(uint64_t mp3_frame, enum tower_title_change change) {
+    assert_int_equal(tower_title_schedule_take(schedule, mp3_frame, text, &bytes), change);
+}
+
+static void test_a_programme_that_goes_on_gets_its_title_back(void **state) {
+    (void)state;
+    add("a", 0);
+    tick_live();
+    assert_title(1, "a");
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    assert_change(2, TOWER_TITLE_ENDS);
+    tick_fallback();
+    tick_live(); /* the encoder's number 3 */
+    assert_none(3);
+    assert_change(4, TOWER_TITLE_RESUMES);
+    tick_live();
+    assert_none(5);
+    /* The encoder looks late: it has ended and gone on, */
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    tick_live();
+    assert_change(20, TOWER_TITLE_RESUMES);
+    /* or the other way round; */
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    tick_live();
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    assert_change(20, TOWER_TITLE_ENDS);
+    /* or it is another programme, without a title, or with one. */
+    tower_title_schedule_add(schedule, NULL, 0, 4);
+    tick_live();
+    assert_change(20, TOWER_TITLE_ENDS);
+    tower_title_schedule_note_end(schedule);
+    tick_fallback();
+    add("b", 5);
+    tick_live();
+    assert_title(20, "b");
+    assert_none(21);
+}
+
 static void test_bad_settings(void **state) {
     (void)state;
     struct tower_title_schedule *other = NULL;
@@ -340,6 +382,7 @@ int main(void) {
         TEST(test_a_long_one_is_cut),
         TEST(test_a_title_ends_with_its_programme),
         TEST(test_a_title_ends_where_its_frames_are_withheld),
+        TEST(test_a_programme_that_goes_on_gets_its_title_back),
         TEST(test_bad_settings),
         cmocka_unit_test(test_title_comes_with_its_sound_from_lame),
         cmocka_unit_test(test_title_comes_with_its_sound_in_frames_of_1024),

@@ -154,6 +154,33 @@ static void of_too_many_that_wait_the_newest_stays(void **state) {
     tower_titles_free(titles);
 }
 
+static void the_writers_own_takes_the_place_of_the_one_it_means(void **state) {
+    (void)state;
+    struct tower_titles *titles = make();
+    assert_int_equal(tower_titles_put(titles, 0, "one", 3, 5, 5 * FRAME_BYTES), 1);
+    assert_title(titles, 1, 5, "one");
+    assert_int_equal(tower_titles_put(titles, 0, "two", 3, 6, 6 * FRAME_BYTES), 0);
+    assert_int_equal(tower_titles_put(titles, 1, "\xff", 1, 6, 6 * FRAME_BYTES), 0);
+    assert_title(titles, 1, 5, "one");
+    /* Another is due: that one is meant to be heard. One that is for later stays. */
+    set(titles, "set", 6);
+    set(titles, "later", 8);
+    assert_int_equal(tower_titles_put(titles, 1, "two", 3, 6, 6 * FRAME_BYTES), 0);
+    mark(titles, 6, 6);
+    assert_title(titles, 2, 6, "set");
+    assert_int_equal(tower_titles_put(titles, 2, "two", 3, 7, 7 * FRAME_BYTES), 3);
+    assert_string_equal(text_at(titles, 7 * FRAME_BYTES), "two");
+    mark(titles, 8, 8);
+    assert_title(titles, 4, 8, "later");
+    /* Whatever is due, and waits. */
+    set(titles, "due", 9);
+    set(titles, "later", 11);
+    assert_int_equal(tower_titles_put(titles, TOWER_TITLE_ANY, "", 0, 9, 9 * FRAME_BYTES), 5);
+    mark(titles, 9, 20);
+    assert_title(titles, 5, 9, "");
+    tower_titles_free(titles);
+}
+
 static void text_is_made_fit_to_be_shown(void **state) {
     (void)state;
     static const struct {
@@ -363,6 +390,29 @@ static void nobody_waits_and_nothing_is_torn(void **state) {
     tower_titles_free(world.titles);
 }
 
+/* Whoever else sets titles at that moment, the writer knows which one is its own. */
+static void the_writers_own_is_not_mistaken(void **state) {
+    (void)state;
+    struct world world = {.titles = make()};
+    pthread_t thread;
+    void *complaint = NULL;
+    struct tower_title title;
+    assert_int_equal(pthread_create(&thread, NULL, set_many, &world), 0);
+    for (uint64_t frame = 0; !atomic_load(&world.has_ended); frame++) {
+        uint64_t cursor = frame * FRAME_BYTES;
+        uint64_t number = tower_titles_put(world.titles, TOWER_TITLE_ANY, "own", 3, frame, cursor);
+        tower_titles_get(world.titles, &title);
+        assert_int_equal(title.number, number);
+        assert_int_equal(title.from_frame, frame);
+        assert_string_equal(title.text, "own");
+        tower_titles_mark(world.titles, frame, cursor);
+        atomic_store(&world.on_air, frame + 1);
+    }
+    assert_int_equal(pthread_join(thread, &complaint), 0);
+    assert_null(complaint);
+    tower_titles_free(world.titles);
+}
+
 int main(void) {
     watchdog_start();
     const struct CMUnitTest tests[] = {
@@ -371,12 +421,14 @@ int main(void) {
         cmocka_unit_test(what_is_past_or_next_is_the_next_frame),
         cmocka_unit_test(one_for_an_earlier_frame_replaces_those_that_wait),
         cmocka_unit_test(of_too_many_that_wait_the_newest_stays),
+        cmocka_unit_test(the_writers_own_takes_the_place_of_the_one_it_means),
         cmocka_unit_test(text_is_made_fit_to_be_shown),
         cmocka_unit_test(a_long_one_is_cut_at_a_character),
         cmocka_unit_test(what_is_not_utf8_is_refused),
         cmocka_unit_test(a_block_ends_where_it_should),
         cmocka_unit_test(old_ones_are_forgotten),
         cmocka_unit_test(nobody_waits_and_nothing_is_torn),
+        cmocka_unit_test(the_writers_own_is_not_mistaken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
