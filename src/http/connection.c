@@ -68,9 +68,20 @@ static int on_header_value(http_parser *parser, const char *at, size_t bytes) {
     return 0;
 }
 
+/* The parser takes the blanks off before a value, and leaves those behind it (RFC 9110 5.5). */
+static void trim_fields(struct tower_request *request) {
+    for (unsigned i = 0; i < TOWER_REQUEST_FIELD_COUNT; i++) {
+        char *value = request->fields[i];
+        size_t length = strlen(value);
+        while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t'))
+            value[--length] = '\0';
+    }
+}
+
 static int on_headers_complete(http_parser *parser) {
     struct tower_connection *connection = parser->data;
     struct tower_request *request = &connection->request;
+    trim_fields(request);
     connection->has_headers = true;
     request->method = parser->method;
     if (parser->http_major != 1)

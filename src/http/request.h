@@ -29,7 +29,7 @@ enum tower_request_field {
 struct tower_request {
     int refusal; /* 0: well-formed; else the status that says why not, such as 400 */
     const char *reason;
-    unsigned method; /* enum http_method; not known where refusal is 400 or 501 */
+    unsigned method; /* enum http_method; GET until the header is whole */
     unsigned minor_version;
     bool keeps_alive;             /* the client would send another one */
     const struct sockaddr *peer;  /* who asks */

@@ -220,7 +220,7 @@ int tower_routes_answer(struct tower_routes *routes, const struct tower_request 
                         bool may_keep_alive, struct tower_response *response) {
     struct tower_response_options options = {
         .minor_version = request->minor_version,
-        .is_head = request->refusal == 0 && request->method == HTTP_HEAD,
+        .is_head = request->method == HTTP_HEAD,
         .keeps_alive = request->keeps_alive && may_keep_alive,
         .names_server = routes->config->names_server,
     };

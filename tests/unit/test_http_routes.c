@@ -106,6 +106,7 @@ static void an_address_is_what_the_client_can_reach(void **state) {
         {"Host: a\r\nX-Forwarded-Proto: javascript\r\n", "\nhttp://a/stream\n"},
         {"Host: a\"<b>\r\n", local},
         {"Host: a/b\r\n", local},
+        {"Host: a \t\r\n", "\nhttp://a/stream\n"},
         {"", local},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -251,6 +252,7 @@ static void a_title_is_set_with_the_password(void **state) {
     } cases[] = {
         {"", "{\"title\": \"nobody\"}", 401},
         {"Authorization: Basic c291cmNlOmhhY2ttZQ\r\n", "{\"title\": \"A - B\"}", 200},
+        {"Authorization: Basic c291cmNlOmhhY2ttZQ== \r\n", "{\"title\": \"A - B\"}", 200},
         {"Authorization: Basic c291cmNlOmhhY2ttRQ==\r\n", "{\"title\": \"wrong\"}", 401},
         {"Authorization: Basic c291cmNlOmhhY2ttZWU=\r\n", "{\"title\": \"longer\"}", 401},
         {"Authorization: Basic c291cmNlOg==\r\n", "{\"title\": \"empty\"}", 401},

@@ -218,6 +218,9 @@ static void what_is_too_long_is_refused(void **state) {
                    "GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2af8\r\n%011000d\r\n",
                    0);
     assert_int_equal(ask(request, true)->status, 413);
+    /* An answer to HEAD has no body, whatever it says. */
+    assert_int_equal(ask("HEAD /livez HTTP/1.1\r\nContent-Length: 9000\r\n\r\n", true)->status,
+                     413);
 }
 
 static void a_small_body_is_skipped(void **state) {
