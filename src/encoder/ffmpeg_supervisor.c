@@ -8,7 +8,6 @@
 #include "mp3_cutter.h"
 #include "tower/log.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -27,34 +26,19 @@
 /* Read at most so much in one step; a child that floods us must not keep the encoder from LAME. */
 #define STEP_READS 8
 #define READ_BYTES 4096
-/* An ending process closes its pipes just before it can be waited for. */
-#define CLOSING_NS (TOWER_NS_PER_S / 10)
-
-enum failure { FAILURE_EXIT, FAILURE_CLOSE, FAILURE_MUTE, FAILURE_REFUSAL, FAILURE_GARBAGE };
 
 /* All of it is owned by the one thread that calls. */
 struct tower_ffmpeg_supervisor {
-    struct tower_ffmpeg_config config;             /* constant */
-    char *program;                                 /* constant */
-    int64_t backoff_ns[TOWER_ENCODER_BACKOFF_MAX]; /* constant */
-    char bitrate[16];                              /* constant */
-    char quality[16];                              /* constant */
+    struct tower_ffmpeg_config config; /* constant */
+    char *program;                     /* constant */
+    char bitrate[16];                  /* constant */
+    char quality[16];                  /* constant */
 
+    struct tower_ffmpeg_watch watch;
     struct tower_child child;
     struct tower_mp3_cutter cutter;
     struct tower_child_log log;
-    struct tower_ffmpeg_stats stats;
-    int64_t start_at_ns;      /* WAITING: when to start */
-    int64_t closing_until_ns; /* CLOSING: when to kill */
-    int64_t running_since_ns; /* RUNNING: since the first frame */
-    bool has_excess;          /* it gave more frames than there was PCM for */
-    bool is_talking;          /* there was a message at the last step */
-
-    uint64_t first_block;  /* the first this child was fed */
-    uint64_t fed_blocks;   /* to this child */
-    uint64_t child_frames; /* by this child */
-    uint64_t unanswered;   /* blocks fed since the last frame */
-    int64_t unanswered_since_ns;
+    bool is_talking; /* there was a message at the last step */
 
     size_t backlog_start; /* PCM not yet written: offset in `backlog`, and bytes */
     size_t backlog_bytes;
@@ -64,25 +48,24 @@ struct tower_ffmpeg_supervisor {
 int tower_ffmpeg_supervisor_new(const struct tower_ffmpeg_config *config,
                                 struct tower_ffmpeg_supervisor **ret_supervisor) {
     size_t frame_bytes = tower_lame_frame_bytes(config->bitrate_bps);
-    if (!config->clock || !config->on_frame || frame_bytes == 0 || config->backoff_count == 0 ||
-        config->backoff_count > TOWER_ENCODER_BACKOFF_MAX)
+    if (!config->clock || !config->on_frame || frame_bytes == 0)
         return -EINVAL;
-    for (size_t i = 0; i < config->backoff_count; i++) {
-        if (config->backoff_ns[i] < 0)
-            return -EINVAL;
-    }
     struct tower_ffmpeg_supervisor *supervisor = calloc(1, sizeof *supervisor);
     if (!supervisor)
         return -ENOMEM;
+    int error = tower_ffmpeg_watch_init(&supervisor->watch, config->backoff_ns,
+                                        config->backoff_count, config->max_restarts);
+    if (error < 0) {
+        free(supervisor);
+        return error;
+    }
     supervisor->config = *config;
     supervisor->program = strdup(config->program ? config->program : "ffmpeg");
     if (!supervisor->program) {
         free(supervisor);
         return -ENOMEM;
     }
-    memcpy(supervisor->backoff_ns, config->backoff_ns,
-           config->backoff_count * sizeof config->backoff_ns[0]);
-    supervisor->config.backoff_ns = supervisor->backoff_ns;
+    supervisor->config.backoff_ns = supervisor->watch.backoff_ns;
     (void)snprintf(supervisor->bitrate, sizeof supervisor->bitrate, "%" PRIu32,
                    config->bitrate_bps);
     (void)snprintf(supervisor->quality, sizeof supervisor->quality, "%d", TOWER_LAME_QUALITY);
@@ -115,50 +98,46 @@ static void let_go(struct tower_child *child) {
     tower_fd_close(&child->stderr_fd);
 }
 
-static bool has_child(const struct tower_ffmpeg_supervisor *supervisor) {
-    return supervisor->stats.state >= TOWER_FFMPEG_STARTING;
-}
-
 void tower_ffmpeg_supervisor_start(struct tower_ffmpeg_supervisor *supervisor) {
-    if (supervisor->stats.state != TOWER_FFMPEG_STOPPED)
-        return;
-    supervisor->stats.state = TOWER_FFMPEG_WAITING;
-    supervisor->start_at_ns = now_ns(supervisor);
+    tower_ffmpeg_watch_begin(&supervisor->watch, now_ns(supervisor));
 }
 
 void tower_ffmpeg_supervisor_stop(struct tower_ffmpeg_supervisor *supervisor) {
     tower_child_kill(&supervisor->child);
-    supervisor->stats.state = TOWER_FFMPEG_STOPPED;
-    supervisor->stats.pid = 0;
+    tower_ffmpeg_watch_end(&supervisor->watch);
 }
 
-/* The child is no use any more: away with it, and note when to try again. `what` is for the log. */
-static void fail(struct tower_ffmpeg_supervisor *supervisor, enum failure failure,
+/* The child is no use any more: away with it. `what` is for the log. */
+static void fail(struct tower_ffmpeg_supervisor *supervisor, enum tower_ffmpeg_failure failure,
                  const char *what) {
-    struct tower_ffmpeg_stats *stats = &supervisor->stats;
-    uint64_t *const counters[] = {
-        [FAILURE_EXIT] = &stats->exits,      [FAILURE_CLOSE] = &stats->closes,
-        [FAILURE_MUTE] = &stats->mutes,      [FAILURE_REFUSAL] = &stats->refusals,
-        [FAILURE_GARBAGE] = &stats->garbage,
-    };
     int64_t now = now_ns(supervisor);
     tower_child_log_flush(&supervisor->log, now);
     let_go(&supervisor->child);
-    ++*counters[failure];
-    if (stats->failures_in_row < UINT32_MAX)
-        stats->failures_in_row++;
-    stats->is_degraded = stats->failures_in_row > supervisor->config.max_restarts;
-    size_t last = supervisor->config.backoff_count - 1;
-    size_t row = stats->failures_in_row - 1;
-    int64_t wait_ns = supervisor->backoff_ns[stats->is_degraded || row > last ? last : row];
-    supervisor->start_at_ns = now + wait_ns;
-    stats->state = TOWER_FFMPEG_WAITING;
-    stats->pid = 0;
+    int64_t wait_ns = tower_ffmpeg_watch_failed(&supervisor->watch, failure, now);
+    const struct tower_ffmpeg_stats *stats = &supervisor->watch.stats;
     tower_log(TOWER_LOG_WARNING, "encoder",
               "%s %s; LAME carries the air, next try in %" PRId64 " ms (failure %" PRIu32
               " in a row%s)",
               supervisor->program, what, wait_ns / 1000000, stats->failures_in_row,
               stats->is_degraded ? ", degraded" : "");
+}
+
+static const char *describe(enum tower_ffmpeg_failure failure) {
+    switch (failure) {
+    case TOWER_FFMPEG_CLOSE:
+        return "lives but closed its pipe; killed";
+    case TOWER_FFMPEG_MUTE:
+        return "lives and reads but gives no MP3; killed";
+    case TOWER_FFMPEG_REFUSAL:
+        return "lives but reads no PCM; killed";
+    case TOWER_FFMPEG_GARBAGE:
+        return "wrote something that is not MP3 as asked for";
+    case TOWER_FFMPEG_EXCESS:
+        return "gave more MP3 than it was given PCM for; killed";
+    case TOWER_FFMPEG_EXIT:
+        break;
+    }
+    return "ended";
 }
 
 static void fail_ended(struct tower_ffmpeg_supervisor *supervisor, int status) {
@@ -167,7 +146,7 @@ static void fail_ended(struct tower_ffmpeg_supervisor *supervisor, int status) {
         (void)snprintf(what, sizeof what, "was killed by signal %d", WTERMSIG(status));
     else
         (void)snprintf(what, sizeof what, "ended with exit code %d", WEXITSTATUS(status));
-    fail(supervisor, FAILURE_EXIT, what);
+    fail(supervisor, TOWER_FFMPEG_EXIT, what);
 }
 
 static void start_child(struct tower_ffmpeg_supervisor *supervisor) {
@@ -186,14 +165,10 @@ static void start_child(struct tower_ffmpeg_supervisor *supervisor) {
     char *argv[sizeof arguments / sizeof arguments[0]];
     memcpy(argv, arguments, sizeof argv);
 
-    supervisor->stats.starts++;
+    tower_ffmpeg_watch_try(&supervisor->watch);
     tower_mp3_cutter_reset(&supervisor->cutter);
     supervisor->backlog_start = 0;
     supervisor->backlog_bytes = 0;
-    supervisor->fed_blocks = 0;
-    supervisor->child_frames = 0;
-    supervisor->unanswered = 0;
-    supervisor->has_excess = false;
     supervisor->is_talking = false;
     int error =
         tower_child_start(&supervisor->child, argv,
@@ -201,41 +176,25 @@ static void start_child(struct tower_ffmpeg_supervisor *supervisor) {
     if (error < 0) {
         char what[128];
         (void)snprintf(what, sizeof what, "could not be started: %s", strerror(-error));
-        fail(supervisor, FAILURE_EXIT, what);
+        fail(supervisor, TOWER_FFMPEG_EXIT, what);
         return;
     }
-    supervisor->stats.state = TOWER_FFMPEG_STARTING;
-    supervisor->stats.pid = supervisor->child.pid;
+    tower_ffmpeg_watch_started(&supervisor->watch, supervisor->child.pid);
 }
 
 /* A pipe is closed at the other end. It may just be ending: give it a moment to tell. */
 static void begin_closing(struct tower_ffmpeg_supervisor *supervisor) {
     tower_fd_close(&supervisor->child.stdin_fd);
     supervisor->backlog_bytes = 0;
-    if (supervisor->stats.state == TOWER_FFMPEG_CLOSING)
-        return;
-    supervisor->stats.state = TOWER_FFMPEG_CLOSING;
-    supervisor->closing_until_ns = now_ns(supervisor) + CLOSING_NS;
+    tower_ffmpeg_watch_closing(&supervisor->watch, now_ns(supervisor));
 }
 
 static void take_frame(struct tower_ffmpeg_supervisor *supervisor) {
-    uint64_t n = supervisor->child_frames;
-    /* An ffmpeg that ends in order, as on SIGTERM, empties its encoder first: so it has a moment to
-     * be gone, and nothing more of it is taken. */
-    if (supervisor->has_excess || n + 1 >= supervisor->fed_blocks) {
-        supervisor->has_excess = true;
+    uint64_t block, n;
+    if (tower_ffmpeg_watch_take_frame(&supervisor->watch, now_ns(supervisor), &block, &n))
+        supervisor->config.on_frame(supervisor->config.user, block, n, supervisor->cutter.frame);
+    else
         begin_closing(supervisor);
-        return;
-    }
-    supervisor->child_frames++;
-    supervisor->stats.frames++;
-    supervisor->unanswered = 0;
-    if (supervisor->stats.state == TOWER_FFMPEG_STARTING) {
-        supervisor->stats.state = TOWER_FFMPEG_RUNNING;
-        supervisor->running_since_ns = now_ns(supervisor);
-    }
-    supervisor->config.on_frame(supervisor->config.user, supervisor->first_block + n + 1, n,
-                                supervisor->cutter.frame);
 }
 
 /* Returns false once the child has failed. */
@@ -245,7 +204,7 @@ static bool take_output(struct tower_ffmpeg_supervisor *supervisor, const uint8_
     while ((taken = tower_mp3_cutter_take(&supervisor->cutter, &data, &bytes)) > 0)
         take_frame(supervisor);
     if (taken < 0) {
-        fail(supervisor, FAILURE_GARBAGE, "wrote something that is not MP3 as asked for");
+        fail(supervisor, TOWER_FFMPEG_GARBAGE, describe(TOWER_FFMPEG_GARBAGE));
         return false;
     }
     return true;
@@ -301,18 +260,14 @@ static void write_input(struct tower_ffmpeg_supervisor *supervisor) {
 
 void tower_ffmpeg_supervisor_feed(struct tower_ffmpeg_supervisor *supervisor, uint64_t block,
                                   const int16_t *pcm) {
-    if (!has_child(supervisor) || supervisor->stats.state == TOWER_FFMPEG_CLOSING)
+    if (!tower_ffmpeg_watch_has_child(&supervisor->watch) ||
+        supervisor->watch.stats.state == TOWER_FFMPEG_CLOSING)
         return;
     if (supervisor->backlog_bytes > BACKLOG_BYTES - BLOCK_BYTES) {
-        fail(supervisor, FAILURE_REFUSAL, "lives but reads no PCM; killed");
+        fail(supervisor, TOWER_FFMPEG_REFUSAL, describe(TOWER_FFMPEG_REFUSAL));
         return;
     }
-    if (supervisor->fed_blocks == 0)
-        supervisor->first_block = block;
-    assert(block == supervisor->first_block + supervisor->fed_blocks);
-    supervisor->fed_blocks++;
-    if (supervisor->unanswered++ == 0)
-        supervisor->unanswered_since_ns = now_ns(supervisor);
+    tower_ffmpeg_watch_fed(&supervisor->watch, block, now_ns(supervisor));
     size_t end = (supervisor->backlog_start + supervisor->backlog_bytes) % BACKLOG_BYTES;
     size_t to_end = BACKLOG_BYTES - end;
     size_t first = to_end < BLOCK_BYTES ? to_end : BLOCK_BYTES;
@@ -322,20 +277,7 @@ void tower_ffmpeg_supervisor_feed(struct tower_ffmpeg_supervisor *supervisor, ui
     write_input(supervisor);
 }
 
-static int64_t silence_limit_ns(const struct tower_ffmpeg_supervisor *supervisor) {
-    return supervisor->stats.state == TOWER_FFMPEG_STARTING ? TOWER_FFMPEG_START_TIMEOUT_NS
-                                                            : TOWER_FFMPEG_STALL_TIMEOUT_NS;
-}
-
-/* Enough PCM for the stall timeout has gone unanswered: so a pump that stands still, or ourselves
- * waking up late, is not laid at the child's door. */
-static bool is_owing(const struct tower_ffmpeg_supervisor *supervisor) {
-    return tower_samples_to_ns((int64_t)supervisor->unanswered * TOWER_FRAME_SAMPLES,
-                               TOWER_RATE_HZ) >= TOWER_FFMPEG_STALL_TIMEOUT_NS;
-}
-
-static void watch(struct tower_ffmpeg_supervisor *supervisor) {
-    int64_t now = now_ns(supervisor);
+static void judge(struct tower_ffmpeg_supervisor *supervisor) {
     int status = 0;
     int ended = tower_child_poll(&supervisor->child, &status);
     if (ended != 0) {
@@ -347,44 +289,27 @@ static void watch(struct tower_ffmpeg_supervisor *supervisor) {
         fail_ended(supervisor, status);
         return;
     }
-    if (supervisor->stats.state == TOWER_FFMPEG_CLOSING) {
-        if (now < supervisor->closing_until_ns)
-            return;
-        if (supervisor->has_excess)
-            fail(supervisor, FAILURE_GARBAGE, "gave more MP3 than it was given PCM for; killed");
-        else
-            fail(supervisor, FAILURE_CLOSE, "lives but closed its pipe; killed");
-        return;
-    }
-    if (is_owing(supervisor) &&
-        now - supervisor->unanswered_since_ns >= silence_limit_ns(supervisor)) {
-        if (supervisor->backlog_bytes > 0)
-            fail(supervisor, FAILURE_REFUSAL, "lives but reads no PCM; killed");
-        else
-            fail(supervisor, FAILURE_MUTE, "lives and reads but gives no MP3; killed");
-        return;
-    }
-    if (supervisor->stats.state == TOWER_FFMPEG_RUNNING && supervisor->stats.failures_in_row > 0 &&
-        now - supervisor->running_since_ns >= TOWER_FFMPEG_SETTLED_NS) {
-        supervisor->stats.failures_in_row = 0;
-        supervisor->stats.is_degraded = false;
-    }
+    enum tower_ffmpeg_failure failure;
+    if (tower_ffmpeg_watch_judge(&supervisor->watch, now_ns(supervisor),
+                                 supervisor->backlog_bytes > 0, &failure))
+        fail(supervisor, failure, describe(failure));
 }
 
 void tower_ffmpeg_supervisor_step(struct tower_ffmpeg_supervisor *supervisor) {
-    if (supervisor->stats.state == TOWER_FFMPEG_STOPPED)
+    struct tower_ffmpeg_watch *watch = &supervisor->watch;
+    if (watch->stats.state == TOWER_FFMPEG_STOPPED)
         return;
-    if (supervisor->stats.state == TOWER_FFMPEG_WAITING &&
+    if (watch->stats.state == TOWER_FFMPEG_WAITING &&
         tower_child_poll(&supervisor->child, NULL) != 0 &&
-        now_ns(supervisor) >= supervisor->start_at_ns)
+        tower_ffmpeg_watch_is_start_due(watch, now_ns(supervisor)))
         start_child(supervisor);
-    if (!has_child(supervisor))
+    if (!tower_ffmpeg_watch_has_child(watch))
         return;
     read_messages(supervisor);
     if (!read_output(supervisor))
         return;
     write_input(supervisor);
-    watch(supervisor);
+    judge(supervisor);
 }
 
 size_t tower_ffmpeg_supervisor_pollfds(const struct tower_ffmpeg_supervisor *supervisor,
@@ -405,24 +330,10 @@ size_t tower_ffmpeg_supervisor_pollfds(const struct tower_ffmpeg_supervisor *sup
 }
 
 int64_t tower_ffmpeg_supervisor_deadline_ns(const struct tower_ffmpeg_supervisor *supervisor) {
-    switch (supervisor->stats.state) {
-    case TOWER_FFMPEG_STOPPED:
-        break;
-    case TOWER_FFMPEG_WAITING:
-        /* Its pidfd tells when the last one is gone. */
-        return supervisor->child.pid > 0 ? INT64_MAX : supervisor->start_at_ns;
-    case TOWER_FFMPEG_CLOSING:
-        return supervisor->closing_until_ns;
-    case TOWER_FFMPEG_STARTING:
-    case TOWER_FFMPEG_RUNNING:
-        if (is_owing(supervisor))
-            return supervisor->unanswered_since_ns + silence_limit_ns(supervisor);
-        break;
-    }
-    return INT64_MAX;
+    return tower_ffmpeg_watch_deadline_ns(&supervisor->watch, supervisor->child.pid == 0);
 }
 
 void tower_ffmpeg_supervisor_get_stats(const struct tower_ffmpeg_supervisor *supervisor,
                                        struct tower_ffmpeg_stats *ret_stats) {
-    *ret_stats = supervisor->stats;
+    *ret_stats = supervisor->watch.stats;
 }

@@ -1,9 +1,10 @@
 /* ffmpeg_supervisor.h - FFmpegSupervisor: one ffmpeg child, fed, drained, watched, restarted.
  *
- * A state machine without a thread: its owner, one thread, feeds it PCM and calls step() whenever
- * one of its descriptors is ready, its deadline has come, or something was fed. Nothing here
- * blocks but the start of the child (some milliseconds) and stop(). SIGPIPE must be blocked or
- * ignored in the owner's thread.
+ * It has no thread: its owner, one thread, feeds it PCM and calls step() whenever one of its
+ * descriptors is ready, its deadline has come, or something was fed. The process and its pipes are
+ * seen to here; what is decided about them is in ffmpeg_watch.h. Nothing here blocks but the start
+ * of the child (some milliseconds) and stop(). SIGPIPE must be blocked or ignored in the owner's
+ * thread.
  *
  * PCM goes in as blocks of 1152 samples, numbered by the owner without a gap. Like LAME in process,
  * ffmpeg gives its first frame after two blocks: if the child was started with block s, its n-th
@@ -12,15 +13,10 @@
 #ifndef TOWER_ENCODER_FFMPEG_SUPERVISOR_H
 #define TOWER_ENCODER_FFMPEG_SUPERVISOR_H
 
-#include "tower/encoder_manager.h"
+#include "ffmpeg_watch.h"
 
 #include <poll.h>
-#include <stdbool.h>
 
-#define TOWER_FFMPEG_START_TIMEOUT_NS (5 * TOWER_NS_PER_S)
-#define TOWER_FFMPEG_STALL_TIMEOUT_NS (TOWER_NS_PER_S / 2)
-/* On air for so long, the row of failures is forgotten. */
-#define TOWER_FFMPEG_SETTLED_NS (60 * TOWER_NS_PER_S)
 #define TOWER_FFMPEG_POLLFDS 4
 
 /* Called with each frame: for which block it is, and its number `n` from this child. */
@@ -35,28 +31,6 @@ struct tower_ffmpeg_config {
     uint32_t max_restarts;     /* in a row; then degraded: a try every last backoff */
     tower_ffmpeg_frame *on_frame;
     void *user;
-};
-
-enum tower_ffmpeg_state {
-    TOWER_FFMPEG_STOPPED,
-    TOWER_FFMPEG_WAITING,  /* for the time of the next start */
-    TOWER_FFMPEG_STARTING, /* the child runs and has given no frame yet */
-    TOWER_FFMPEG_RUNNING,  /* it gives frames */
-    TOWER_FFMPEG_CLOSING,  /* it seems to be ending: to be gone in a moment, or be killed */
-};
-
-struct tower_ffmpeg_stats {
-    enum tower_ffmpeg_state state;
-    bool is_degraded;
-    uint32_t failures_in_row;
-    uint64_t starts;   /* tried, also of a program that isn't there */
-    uint64_t exits;    /* it ended by itself or was killed by others, or could not be started */
-    uint64_t closes;   /* it lived on, but closed stdin or stdout */
-    uint64_t mutes;    /* it lived and read, but gave no MP3 */
-    uint64_t refusals; /* it lived, but stopped reading PCM */
-    uint64_t garbage;  /* it wrote what was not MP3 as asked, or more than there was PCM for */
-    uint64_t frames;   /* it gave, in all */
-    pid_t pid;         /* 0: none */
 };
 
 struct tower_ffmpeg_supervisor;
