@@ -62,6 +62,10 @@ void tower_clock_virtual_advance(struct tower_clock *clock, int64_t delta_ns);
  * the virtual clock to their deadline and return. A day then takes seconds. */
 void tower_clock_virtual_set_auto(struct tower_clock *clock, bool is_auto);
 
+/* In automatic mode: the next sleep in tower_clock_sleep_until() or _or() that waits at all ends
+ * `late_ns` (>= 0) behind its deadline, as on a machine that had no time for the thread. */
+void tower_clock_virtual_oversleep(struct tower_clock *clock, int64_t late_ns);
+
 /* Block, in real time, until `sleepers` threads wait on this virtual clock for a time still to
  * come: the world has done all it can before time moves on. Gives up after 30 s of real time.
  * Errors: -ETIMEDOUT. */

@@ -30,7 +30,8 @@ struct tower_clock {
     /* Guarded by lock. */
     int64_t now_ns;
     bool is_auto;
-    uint64_t wakes; /* times tower_clock_wake() was called */
+    int64_t oversleep_ns; /* in automatic mode: how late the next sleep ends */
+    uint64_t wakes;       /* times tower_clock_wake() was called */
     struct waiter *waiters;
 };
 
@@ -136,8 +137,10 @@ static int virtual_sleep_until(struct tower_clock *clock, int64_t deadline_ns,
     int result = 0;
     pthread_mutex_lock(&clock->lock);
     uint64_t wakes = clock->wakes;
-    if (clock->is_auto && clock->now_ns < deadline_ns)
-        clock->now_ns = deadline_ns;
+    if (clock->is_auto && clock->now_ns < deadline_ns) {
+        clock->now_ns = deadline_ns + clock->oversleep_ns;
+        clock->oversleep_ns = 0;
+    }
     if (clock->now_ns < deadline_ns) {
         link_waiter(clock, &waiter);
         while (clock->now_ns < deadline_ns && clock->wakes == wakes &&
@@ -248,6 +251,14 @@ void tower_clock_virtual_set_auto(struct tower_clock *clock, bool is_auto) {
         return;
     pthread_mutex_lock(&clock->lock);
     clock->is_auto = is_auto;
+    pthread_mutex_unlock(&clock->lock);
+}
+
+void tower_clock_virtual_oversleep(struct tower_clock *clock, int64_t late_ns) {
+    if (!clock->is_virtual || late_ns < 0)
+        return;
+    pthread_mutex_lock(&clock->lock);
+    clock->oversleep_ns = late_ns;
     pthread_mutex_unlock(&clock->lock);
 }
 

@@ -134,6 +134,19 @@ static void test_automatic_clock_jumps_to_the_deadline(void **state) {
     assert_int_equal(tower_clock_now_ns(clock_now), 86400 * TOWER_NS_PER_S);
 }
 
+static void test_oversleeper_wakes_late_once(void **state) {
+    (void)state;
+    tower_clock_virtual_set_auto(clock_now, true);
+    tower_clock_virtual_oversleep(clock_now, 300);
+    /* Who does not wait at all does not oversleep. */
+    assert_int_equal(tower_clock_sleep_until(clock_now, 1000), 0);
+    assert_int_equal(tower_clock_now_ns(clock_now), 1000);
+    assert_int_equal(tower_clock_sleep_until(clock_now, 2000), 0);
+    assert_int_equal(tower_clock_now_ns(clock_now), 2300);
+    assert_int_equal(tower_clock_sleep_until(clock_now, 3000), 0);
+    assert_int_equal(tower_clock_now_ns(clock_now), 3000);
+}
+
 static void test_poll_timeout_rounds_up(void **state) {
     (void)state;
     assert_int_equal(tower_clock_poll_timeout_ms(clock_now, 1000), 0);
@@ -168,6 +181,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_virtual_condition_can_be_signalled, setup, teardown),
         cmocka_unit_test_setup_teardown(test_automatic_clock_jumps_to_the_deadline, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_oversleeper_wakes_late_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_poll_timeout_rounds_up, setup, teardown),
         cmocka_unit_test(test_real_sleep_ends_not_before_its_deadline),
     };
