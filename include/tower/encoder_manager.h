@@ -38,6 +38,7 @@ struct tower_encoder_config {
     size_t backoff_count;  /* 0: 1, 2, 4, 8, 10 s; the last is used on and on */
     uint32_t max_restarts; /* in a row, without a minute on air; then degraded */
     bool is_realtime;      /* ask for SCHED_FIFO below the pump's; go on where refused */
+    bool is_stepped;       /* no thread: whoever starts it calls tower_encoder_manager_step() */
     tower_encoder_output *output;
     void *output_user;
 };
@@ -73,6 +74,10 @@ int tower_encoder_manager_start(struct tower_encoder_manager *manager);
 
 /* Encode what is queued, end ffmpeg, stop the thread. Takes under 200 ms. */
 void tower_encoder_manager_stop(struct tower_encoder_manager *manager);
+
+/* One turn of the encoder thread's loop without its wait, for a simulation (is_stepped). Returns
+ * when the next is due even if nothing is written and ffmpeg is silent; INT64_MAX: never. */
+int64_t tower_encoder_manager_step(struct tower_encoder_manager *manager);
 
 /* Queue one PCM frame (A3). Never blocks, allocates nothing; called by the pump. Returns 0 also
  * while an encoder is dead: the manager absorbs that, and makes up with a frame of silence for any

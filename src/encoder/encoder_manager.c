@@ -332,14 +332,26 @@ static void take_queue(struct tower_encoder_manager *manager) {
     settle(manager);
 }
 
+/* One turn of the loop. In the last one ffmpeg gets nothing more, and is ended. */
+static void turn(struct tower_encoder_manager *manager, bool is_last) {
+    if (manager->ffmpeg && !is_last)
+        tower_ffmpeg_supervisor_step(manager->ffmpeg);
+    take_queue(manager);
+    if (manager->ffmpeg && is_last)
+        tower_ffmpeg_supervisor_stop(manager->ffmpeg);
+    publish(manager);
+}
+
+static int64_t next_deadline_ns(const struct tower_encoder_manager *manager) {
+    return manager->ffmpeg ? tower_ffmpeg_supervisor_deadline_ns(manager->ffmpeg) : INT64_MAX;
+}
+
 static void wait_for_work(struct tower_encoder_manager *manager) {
     struct pollfd fds[1 + TOWER_FFMPEG_POLLFDS] = {{.fd = manager->wake_fd, .events = POLLIN}};
     nfds_t n = 1;
-    int64_t deadline_ns = INT64_MAX;
-    if (manager->ffmpeg) {
+    if (manager->ffmpeg)
         n += tower_ffmpeg_supervisor_pollfds(manager->ffmpeg, fds + 1);
-        deadline_ns = tower_ffmpeg_supervisor_deadline_ns(manager->ffmpeg);
-    }
+    int64_t deadline_ns = next_deadline_ns(manager);
     (void)poll(fds, n, tower_clock_poll_timeout_ms(manager->config.clock, deadline_ns));
     tower_eventfd_drain(manager->wake_fd);
 }
@@ -356,23 +368,27 @@ static void *run(void *arg) {
     do {
         /* Looked at first: what was written before stop() is then still encoded. */
         is_last = atomic_load_explicit(&manager->is_stopping, memory_order_acquire);
-        if (manager->ffmpeg && !is_last)
-            tower_ffmpeg_supervisor_step(manager->ffmpeg);
-        take_queue(manager);
-        publish(manager);
+        turn(manager, is_last);
         if (!is_last)
             wait_for_work(manager);
     } while (!is_last);
-    if (manager->ffmpeg) {
-        tower_ffmpeg_supervisor_stop(manager->ffmpeg);
-        publish(manager);
-    }
     return NULL;
+}
+
+int64_t tower_encoder_manager_step(struct tower_encoder_manager *manager) {
+    turn(manager, false);
+    return next_deadline_ns(manager);
 }
 
 int tower_encoder_manager_start(struct tower_encoder_manager *manager) {
     if (manager->has_thread)
         return -EALREADY;
+    if (manager->config.is_stepped) {
+        if (manager->ffmpeg)
+            tower_ffmpeg_supervisor_start(manager->ffmpeg);
+        atomic_store(&manager->is_running, true);
+        return 0;
+    }
     atomic_store(&manager->is_stopping, false);
     int error = tower_thread_start(&manager->thread, "encoder", run, manager);
     if (error < 0)
@@ -383,6 +399,8 @@ int tower_encoder_manager_start(struct tower_encoder_manager *manager) {
 }
 
 void tower_encoder_manager_stop(struct tower_encoder_manager *manager) {
+    if (manager->config.is_stepped && atomic_exchange(&manager->is_running, false))
+        turn(manager, true);
     if (!manager->has_thread)
         return;
     atomic_store(&manager->is_running, false);
@@ -401,7 +419,8 @@ int tower_encoder_manager_write_pcm(struct tower_encoder_manager *manager, const
     count(&manager->frames_in);
     if (tower_frame_ring_push(manager->queue, frame, frame_bytes, 0) == 0)
         atomic_fetch_add_explicit(&manager->owed_frames, 1, memory_order_release);
-    tower_eventfd_signal(manager->wake_fd);
+    if (!manager->config.is_stepped)
+        tower_eventfd_signal(manager->wake_fd);
     return 0;
 }
 
