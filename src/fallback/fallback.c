@@ -26,6 +26,15 @@ struct tower_fallback {
     _Atomic uint64_t outages;
 };
 
+/* Frames in `duration_ns`, rounded up. By samples: a frame need not be a whole number of ns, and
+ * rounding that would add up. */
+static uint64_t frames_in(int64_t duration_ns, uint32_t frame_samples) {
+    int64_t rest_ns = duration_ns % TOWER_NS_PER_S;
+    int64_t rest_samples = (rest_ns * TOWER_RATE_HZ + TOWER_NS_PER_S - 1) / TOWER_NS_PER_S;
+    int64_t samples = duration_ns / TOWER_NS_PER_S * TOWER_RATE_HZ + rest_samples;
+    return (uint64_t)((samples + frame_samples - 1) / frame_samples);
+}
+
 int tower_fallback_new(const struct tower_fallback_config *config,
                        struct tower_fallback **ret_fallback) {
     if (!config->clock || config->frame_samples == 0 ||
@@ -36,9 +45,7 @@ int tower_fallback_new(const struct tower_fallback_config *config,
         return -ENOMEM;
     fallback->frame_samples = config->frame_samples;
     fallback->frame_bytes = tower_frame_bytes(config->frame_samples);
-    int64_t frame_ns = tower_samples_to_ns(config->frame_samples, TOWER_RATE_HZ);
-    fallback->grace_frames =
-        (uint64_t)(config->grace_ns / frame_ns + (config->grace_ns % frame_ns != 0));
+    fallback->grace_frames = frames_in(config->grace_ns, config->frame_samples);
     fallback->next_tick = UINT64_MAX;
     int error = 0;
     if (config->tone_hz != 0) {

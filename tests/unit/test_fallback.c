@@ -165,6 +165,38 @@ static void test_grace_is_silence_for_just_its_time(void **state) {
     assert_int_equal(stats.outages, 2);
 }
 
+/* A frame of 1000 samples is 20833333.3 ns: 240 of them are 5 s, and not a 241st. */
+static void test_grace_of_whole_frames_is_not_a_frame_longer(void **state) {
+    struct fixture *fixture = *state;
+    static const struct {
+        uint32_t frame_samples;
+        int64_t grace_ns;
+        int frames;
+    } cases[] = {
+        {1000, 5 * TOWER_NS_PER_S, 240},
+        {1000, 5 * TOWER_NS_PER_S + 1, 241},
+        {1024, 8 * TOWER_NS_PER_S, 375},
+        {1024, 64, 1},
+        {1152, 24000000, 1},
+        {1152, 24000001, 2},
+        {1152, 3600 * TOWER_NS_PER_S, 150000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct tower_fallback_config config = {.clock = fixture->clock,
+                                               .frame_samples = cases[i].frame_samples,
+                                               .grace_ns = cases[i].grace_ns,
+                                               .tone_hz = 440};
+        struct tower_fallback *fallback;
+        assert_int_equal(tower_fallback_new(&config, &fallback), 0);
+        int frames = 0;
+        while (tower_fallback_get_frame(fallback, (uint64_t)frames, fixture->frame) ==
+               TOWER_ORIGIN_GRACE)
+            frames++;
+        assert_int_equal(frames, cases[i].frames);
+        tower_fallback_free(fallback);
+    }
+}
+
 static void test_tone_has_its_pitch_level_and_no_step_between_frames(void **state) {
     struct fixture *fixture = *state;
     const double hz = 440.5, amplitude = 32767 * pow(10, -6 / 20.0);
@@ -332,6 +364,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_grace_is_silence_for_just_its_time),
+        TEST(test_grace_of_whole_frames_is_not_a_frame_longer),
         TEST(test_tone_has_its_pitch_level_and_no_step_between_frames),
         TEST(test_without_a_tone_there_is_silence),
         TEST(test_file_loops_without_a_seam),
