@@ -3,6 +3,8 @@
 
 #include "file_reader.h"
 #include "tone.h"
+#include "tower/frame_ring.h"
+#include "tower/transition.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -21,6 +23,8 @@ struct tower_fallback {
     struct tower_tone tone;
     uint64_t next_tick;     /* the tick that would carry the outage on */
     uint64_t outage_frames; /* frames given in this outage */
+    bool was_file;          /* the last one was the file's */
+    struct tower_transition join;
 
     /* Atomic: written by the pump, read by anyone. */
     _Atomic uint64_t outages;
@@ -70,8 +74,24 @@ void tower_fallback_free(struct tower_fallback *fallback) {
     free(fallback);
 }
 
+/* A machine that stood still for a second has made the reader go back to the file's start, and the
+ * outage goes on: a seam that nobody else knows of. */
+static bool get_file_frame(struct tower_fallback *fallback, bool was_file, int16_t *ret_frame) {
+    unsigned flags = 0;
+    if (!fallback->file || !tower_file_reader_pop_frame(fallback->file, ret_frame, &flags))
+        return false;
+    if (!was_file)
+        tower_transition_init(&fallback->join);
+    tower_transition_process(&fallback->join, ret_frame, fallback->frame_samples,
+                             was_file && (flags & TOWER_FRAME_DISCONTINUITY));
+    fallback->was_file = true;
+    return true;
+}
+
 enum tower_origin tower_fallback_get_frame(struct tower_fallback *fallback, uint64_t tick,
                                            int16_t *ret_frame) {
+    bool was_file = fallback->was_file && tick == fallback->next_tick;
+    fallback->was_file = false;
     if (tick != fallback->next_tick) {
         fallback->outage_frames = 0;
         atomic_fetch_add_explicit(&fallback->outages, 1, memory_order_relaxed);
@@ -82,7 +102,7 @@ enum tower_origin tower_fallback_get_frame(struct tower_fallback *fallback, uint
         memset(ret_frame, 0, fallback->frame_bytes);
         return TOWER_ORIGIN_GRACE;
     }
-    if (fallback->file && tower_file_reader_pop_frame(fallback->file, ret_frame))
+    if (get_file_frame(fallback, was_file, ret_frame))
         return TOWER_ORIGIN_FILE;
     if (fallback->has_tone) {
         tower_tone_fill(&fallback->tone, ret_frame, fallback->frame_samples);

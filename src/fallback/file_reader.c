@@ -39,6 +39,7 @@ struct tower_file_reader {
     struct tower_transition transition; /* joins the start on to the end */
     bool is_seam;                       /* the next samples are the start again */
     bool has_read;                      /* some samples came since the start */
+    bool is_first;                      /* the next frame is the first since it was opened */
     bool has_complained;                /* the failure at hand has been logged */
     const int16_t *converted;           /* what resample gave and no frame has yet */
     size_t n_converted;
@@ -108,6 +109,7 @@ static int open_file(struct tower_file_reader *reader) {
     tower_transition_init(&reader->transition);
     reader->is_seam = false;
     reader->has_read = false;
+    reader->is_first = true;
     return 0;
 }
 
@@ -177,7 +179,9 @@ static int queue_frame(struct tower_file_reader *reader) {
     reader->frame_filled = 0;
     reader->has_complained = false;
     (void)tower_frame_ring_push(reader->ring, reader->frame,
-                                reader->frame_samples * TOWER_SAMPLE_BYTES, 0);
+                                reader->frame_samples * TOWER_SAMPLE_BYTES,
+                                reader->is_first ? TOWER_FRAME_DISCONTINUITY : 0);
+    reader->is_first = false;
     return 0;
 }
 
@@ -308,8 +312,9 @@ void tower_file_reader_free(struct tower_file_reader *reader) {
     free_memory(reader);
 }
 
-int tower_file_reader_pop_frame(struct tower_file_reader *reader, int16_t *ret_frame) {
-    int is_taken = tower_frame_ring_pop(reader->ring, ret_frame, NULL, NULL);
+int tower_file_reader_pop_frame(struct tower_file_reader *reader, int16_t *ret_frame,
+                                unsigned *ret_flags) {
+    int is_taken = tower_frame_ring_pop(reader->ring, ret_frame, NULL, ret_flags);
     if (is_taken) {
         atomic_fetch_add(&reader->n_taken, 1);
         pthread_mutex_lock(&reader->lock);

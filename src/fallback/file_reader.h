@@ -23,8 +23,10 @@ void tower_file_reader_free(struct tower_file_reader *reader);
 
 /* The next frame of the file, in `ret_frame`. Returns 1, or 0 where none is there: the file has
  * failed, or its decoder fell behind. Once nothing has been taken for a second the file goes back
- * to its start. For the pump: no allocation, and no lock that is held for longer than a copy. */
-int tower_file_reader_pop_frame(struct tower_file_reader *reader, int16_t *ret_frame);
+ * to its start; the first frame from there bears TOWER_FRAME_DISCONTINUITY in `ret_flags`. For the
+ * pump: no allocation, and no lock that is held for longer than a copy. */
+int tower_file_reader_pop_frame(struct tower_file_reader *reader, int16_t *ret_frame,
+                                unsigned *ret_flags);
 
 /* Any thread, no lock. */
 void tower_file_reader_get_stats(const struct tower_file_reader *reader,

@@ -301,6 +301,41 @@ static void test_next_outage_begins_at_the_start_of_the_file(void **state) {
     assert_memory_equal(first, fixture->frame, sizeof first);
 }
 
+/* A machine that stands still for a second within an outage: the reader takes the outage for over
+ * and goes back to the start, and the pump goes on where it was. */
+static void test_file_that_begins_again_within_an_outage_is_joined(void **state) {
+    struct fixture *fixture = *state;
+    struct tower_fallback_stats stats = {0};
+    /* After 21 frames a quarter of a period is over: the start is 20000 away. */
+    write_sine(fixture->path, 48000, 2, 10, 96000, 20000);
+    make(fixture, 0, fixture->path, 440);
+    int16_t before = 0;
+    for (int i = 0; i < 21; i++) {
+        await(fixture, is_ready, 1);
+        assert_int_equal(next(fixture), TOWER_ORIGIN_FILE);
+        before = fixture->frame[FRAME * 2 - 2];
+    }
+    assert_in_range(before, 19900, 20000);
+    int64_t limit_ns = tower_clock_now_ns(tower_clock_real()) + PATIENCE_S * TOWER_NS_PER_S;
+    while (stats.file_opens < 2) {
+        assert_true(tower_clock_now_ns(tower_clock_real()) < limit_ns);
+        assert_int_equal(tower_clock_virtual_await_sleepers(fixture->clock, 1), 0);
+        tower_clock_virtual_advance(fixture->clock, 2 * TOWER_NS_PER_S);
+        tower_fallback_get_stats(fixture->fallback, &stats);
+    }
+    int largest = 0;
+    for (int i = 0; i < 10; i++) {
+        await(fixture, is_ready, 1);
+        assert_int_equal(next(fixture), TOWER_ORIGIN_FILE);
+        for (int j = 0; j < FRAME; j++) {
+            int step = abs(fixture->frame[2 * j] - before);
+            largest = step > largest ? step : largest;
+            before = fixture->frame[2 * j];
+        }
+    }
+    assert_in_range(largest, 1, 100);
+}
+
 static void test_file_that_fails_gives_way_to_the_tone_and_is_tried_again(void **state) {
     struct fixture *fixture = *state;
     unlink(fixture->path);
@@ -371,6 +406,7 @@ int main(void) {
         TEST(test_file_of_another_rate_loops_without_a_seam),
         TEST(test_file_whose_ends_do_not_meet_is_joined),
         TEST(test_next_outage_begins_at_the_start_of_the_file),
+        TEST(test_file_that_begins_again_within_an_outage_is_joined),
         TEST(test_file_that_fails_gives_way_to_the_tone_and_is_tried_again),
         TEST(test_file_without_audio_is_no_fallback),
         TEST(test_file_that_fails_half_way_is_not_heard_twice_over),
