@@ -62,6 +62,7 @@ struct tower_encoder_manager {
     bool is_lame_failed;
     bool is_joined;             /* ffmpeg's frames go on air */
     bool has_left;              /* ffmpeg was on air, or failed, before */
+    bool has_agreed;            /* ffmpeg's frames were LAME's bit for bit, so far */
     uint64_t agreeing_frames;   /* of ffmpeg's, in a row */
     uint64_t apart_since_frame; /* of ffmpeg's */
     enum tower_delay_maker last_maker;
@@ -101,23 +102,33 @@ static void count(_Atomic uint64_t *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+/* ffmpeg's frames are not, or no more, LAME's from its frame `n` on. */
+static void part(struct tower_encoder_manager *manager, uint64_t n) {
+    manager->is_joined = false;
+    manager->has_agreed = false;
+    manager->agreeing_frames = 0;
+    manager->apart_since_frame = n;
+}
+
 /* ffmpeg's frame for a block: on air in LAME's place if it comes in time and joins on cleanly. */
 static void take_ffmpeg_frame(void *user, uint64_t block, uint64_t n, const uint8_t *frame) {
     struct tower_encoder_manager *manager = user;
-    if (n == 0) {
-        manager->is_joined = false;
-        manager->agreeing_frames = 0;
-        manager->apart_since_frame = 0;
-    }
+    if (n == 0)
+        part(manager, 0);
     struct tower_delay_entry *entry = tower_delay_line_find(&manager->line, block);
     if (!entry) {
-        manager->is_joined = false;
-        manager->agreeing_frames = 0;
-        manager->apart_since_frame = n;
+        part(manager, n);
         return;
     }
     bool is_same = memcmp(entry->frame, frame, manager->mp3_frame_bytes) == 0;
+    /* One that gave LAME's bits and now gives others is at its end, and this is what its encoder
+     * still held, in place of a frame whose PCM it never read. */
+    if (manager->has_agreed && !is_same && entry->maker != TOWER_DELAY_REPAIR) {
+        part(manager, n);
+        return;
+    }
     manager->agreeing_frames = is_same ? manager->agreeing_frames + 1 : 0;
+    manager->has_agreed |= manager->agreeing_frames >= JOIN_AGREEING_FRAMES;
     if (n >= JOIN_SKIP_FRAMES && (manager->agreeing_frames >= JOIN_AGREEING_FRAMES ||
                                   n - manager->apart_since_frame >= JOIN_ANYWAY_FRAMES))
         manager->is_joined = true;

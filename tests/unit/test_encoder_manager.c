@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "../../src/encoder/lame_encoder.h"
 #include "encoder_fixture.h"
 #include "tower/encoder_manager.h"
 #include "tower/log.h"
@@ -332,6 +333,42 @@ static void test_ffmpeg_killed_and_stopped_leaves_no_seam(void **state) {
     expect_the_programme(delay_samples(&now), 0);
 }
 
+/* Every frame is LAME's, bit for bit, whoever made it. */
+static void expect_lames_bits(void) {
+    const size_t held_back = 8;
+    struct tower_lame_encoder *lame = NULL;
+    uint8_t frame[MP3_BYTES];
+    assert_int_equal(tower_lame_encoder_new(128000, &lame), 0);
+    for (size_t i = 0; i + held_back < rig.frames; i++) {
+        const int16_t *pcm = programme + i * TOWER_FRAME_SAMPLES * TOWER_CHANNELS;
+        assert_int_equal(tower_lame_encoder_encode(lame, pcm, frame), 0);
+        if (memcmp(rig.mp3 + (i + held_back) * MP3_BYTES, frame, MP3_BYTES) != 0)
+            fail_msg("frame %zu of %zu is another", i, rig.frames);
+    }
+    tower_lame_encoder_free(lame);
+}
+
+/* An ffmpeg that is ended in order, and has PCM it has not read, gives what its encoder still holds
+ * in place of the next frame: the last samples, and silence. */
+static void test_what_an_ending_ffmpeg_has_left_is_not_on_air(void **state) {
+    (void)state;
+    struct tower_encoder_config config = settings(TOWER_ENCODER_FFMPEG);
+    rig_start(&config);
+    for (unsigned i = 0; i < 4; i++) {
+        expect_on_air(stats().frames_primary);
+        pid_t pid = stats().child_pid;
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        feed_paced(4);
+        assert_int_equal(kill(pid, SIGTERM), 0);
+        assert_int_equal(kill(pid, SIGCONT), 0);
+        await(stats().exits == i + 1);
+        feed_paced(10);
+    }
+    await(stats().frames_out == rig.fed);
+    rig_stop();
+    expect_lames_bits();
+}
+
 /* Another build of libmp3lame gives other bits: here, another quality. */
 static void test_an_ffmpeg_that_never_agrees_leaves_no_seam(void **state) {
     (void)state;
@@ -422,6 +459,7 @@ int main(void) {
         cmocka_unit_test(test_makes_up_for_what_it_dropped),
         cmocka_unit_test(test_lame_failing_costs_no_frame),
         cmocka_unit_test(test_ffmpeg_killed_and_stopped_leaves_no_seam),
+        cmocka_unit_test(test_what_an_ending_ffmpeg_has_left_is_not_on_air),
         cmocka_unit_test(test_an_ffmpeg_that_never_agrees_leaves_no_seam),
         cmocka_unit_test(test_spare_carries_the_air_and_time_brings_retries),
         cmocka_unit_test(test_stops_at_once_with_a_child_that_does_not_listen),
