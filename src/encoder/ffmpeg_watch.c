@@ -112,7 +112,14 @@ bool tower_ffmpeg_watch_judge(struct tower_ffmpeg_watch *watch, int64_t now_ns, 
         *ret_failure = watch->has_excess ? TOWER_FFMPEG_EXCESS : TOWER_FFMPEG_CLOSE;
         return true;
     }
-    if (is_owing(watch) && now_ns - watch->unanswered_since_ns >= silence_limit_ns(watch)) {
+    int64_t overdue_ns = now_ns - watch->unanswered_since_ns - silence_limit_ns(watch);
+    if (is_owing(watch) && overdue_ns > TOWER_FFMPEG_LATE_NS) {
+        /* We were to look at the deadline, and wake up only now: what it wrote has just been read,
+         * but what it waited for has just been written. */
+        watch->unanswered_since_ns += overdue_ns + TOWER_FFMPEG_STALL_TIMEOUT_NS;
+        return false;
+    }
+    if (is_owing(watch) && overdue_ns >= 0) {
         *ret_failure = has_backlog ? TOWER_FFMPEG_REFUSAL : TOWER_FFMPEG_MUTE;
         return true;
     }

@@ -18,6 +18,8 @@
 #define TOWER_FFMPEG_SETTLED_NS (60 * TOWER_NS_PER_S)
 /* An ending process closes its pipes just before it can be waited for. */
 #define TOWER_FFMPEG_CLOSING_NS (TOWER_NS_PER_S / 10)
+/* Who looks at a deadline so much behind it had no time himself. */
+#define TOWER_FFMPEG_LATE_NS (TOWER_NS_PER_S / 10)
 
 enum tower_ffmpeg_state {
     TOWER_FFMPEG_STOPPED,

@@ -226,10 +226,47 @@ static void test_nothing_is_due_once_it_has_ended(void **state) {
     assert_int_equal(course.watch.stats.pid, 0);
 }
 
+/* Who wakes up too late has neither read nor written for as long: the child may have waited for
+ * that, and gets the time of a stall. One that uses it for nothing is given up. */
+static void test_is_not_blamed_for_our_waking_up_late(void **state) {
+    (void)state;
+    static const struct {
+        bool is_running;
+        int64_t limit_ns;
+    } cases[] = {{false, TOWER_FFMPEG_START_TIMEOUT_NS}, {true, TOWER_FFMPEG_STALL_TIMEOUT_NS}};
+    for (size_t i = 0; i < 2; i++) {
+        struct course course;
+        enum tower_ffmpeg_failure failure;
+        course_begin(&course);
+        start(&course, 4711);
+        for (int n = 0; n < 30; n++)
+            feed(&course);
+        if (cases[i].is_running) {
+            answer(&course);
+            for (int n = 0; n < 30; n++)
+                feed(&course);
+        }
+        course.now_ns += cases[i].limit_ns + 2 * TOWER_FFMPEG_LATE_NS;
+        assert_false(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
+        int64_t deadline_ns = tower_ffmpeg_watch_deadline_ns(&course.watch, true);
+        assert_true(deadline_ns > course.now_ns);
+        assert_true(deadline_ns <= course.now_ns + TOWER_FFMPEG_STALL_TIMEOUT_NS);
+        struct course idle = course;
+        idle.now_ns = deadline_ns;
+        assert_true(tower_ffmpeg_watch_judge(&idle.watch, idle.now_ns, true, &failure));
+        assert_int_equal(failure, TOWER_FFMPEG_REFUSAL);
+        answer(&course);
+        course.now_ns = deadline_ns;
+        assert_false(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
+        assert_int_equal(state_of(&course), TOWER_FFMPEG_RUNNING);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses_bad_backoffs),
         cmocka_unit_test(test_nothing_is_due_once_it_has_ended),
+        cmocka_unit_test(test_is_not_blamed_for_our_waking_up_late),
         cmocka_unit_test(test_finds_back_to_the_air_from_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
