@@ -33,6 +33,10 @@
 /* ... or, where its libmp3lame is another build and never agrees, after a second. */
 #define JOIN_ANYWAY_FRAMES 42
 
+/* A frame in the queue bears, beside the ring's own flag, how many were dropped before it. */
+#define DROPPED_SHIFT 1
+#define DROPPED_MASK (UINT32_MAX >> DROPPED_SHIFT)
+
 static const int64_t default_backoff_ns[] = {1 * TOWER_NS_PER_S, 2 * TOWER_NS_PER_S,
                                              4 * TOWER_NS_PER_S, 8 * TOWER_NS_PER_S,
                                              10 * TOWER_NS_PER_S};
@@ -56,9 +60,10 @@ struct tower_encoder_manager {
     struct tower_ffmpeg_supervisor *ffmpeg; /* NULL: LAME is the encoder */
     struct tower_delay_line line;
     int16_t block[BLOCK_SAMPLES * TOWER_CHANNELS];
-    size_t block_samples;  /* of `block` */
-    uint64_t next_block;   /* its number */
-    uint64_t owed_samples; /* dropped, and not made up for yet */
+    size_t block_samples;    /* of `block` */
+    uint64_t next_block;     /* its number */
+    uint32_t settled_frames; /* of those dropped */
+    uint64_t owed_samples;   /* dropped, and not made up for yet */
     bool is_lame_failed;
     bool is_joined;             /* ffmpeg's frames go on air */
     bool has_left;              /* ffmpeg was on air, or failed, before */
@@ -71,9 +76,9 @@ struct tower_encoder_manager {
     /* Atomic, written by start() and stop(), read by anyone. */
     _Atomic bool is_running;
     _Atomic bool is_stopping;
-    /* Atomic, written by the pump, read by anyone; owed_frames is taken back by the encoder. */
+    /* Atomic, written by the pump, read by anyone. */
     _Atomic uint64_t frames_in;
-    _Atomic uint64_t owed_frames;
+    _Atomic uint32_t dropped_frames; /* since the start, modulo 2^32 */
     /* Atomic, written by the encoder thread, read by anyone. */
     _Atomic uint64_t frames_out;
     _Atomic uint64_t frames_by_maker[3];
@@ -311,11 +316,13 @@ static void take_pcm(struct tower_encoder_manager *manager, const int16_t *pcm, 
     }
 }
 
-/* Make up for what write_pcm() had to drop: whole frames by prepared silence, which costs nothing
- * when time is short, and what completes a block begun by silent samples. */
-static void settle(struct tower_encoder_manager *manager) {
-    uint64_t frames = atomic_exchange_explicit(&manager->owed_frames, 0, memory_order_acq_rel);
-    manager->owed_samples += frames * manager->config.frame_samples;
+/* Make up for what write_pcm() had to drop, up to when it had dropped `dropped_frames` in all:
+ * whole frames by prepared silence, which costs nothing when time is short, and what completes a
+ * block begun by silent samples. */
+static void settle(struct tower_encoder_manager *manager, uint32_t dropped_frames) {
+    uint32_t frames = (dropped_frames - manager->settled_frames) & DROPPED_MASK;
+    manager->settled_frames = dropped_frames;
+    manager->owed_samples += (uint64_t)frames * manager->config.frame_samples;
     while (manager->owed_samples >= BLOCK_SAMPLES) {
         manager->owed_samples -= BLOCK_SAMPLES;
         (void)tower_delay_line_put(&manager->line, TOWER_DELAY_REPAIR, manager->silence);
@@ -330,17 +337,22 @@ static void settle(struct tower_encoder_manager *manager) {
 }
 
 static void take_queue(struct tower_encoder_manager *manager) {
-    unsigned flags = 0;
-    while (tower_frame_ring_pop(manager->queue, manager->popped, NULL, &flags) > 0) {
-        /* The frames dropped lie just before this one. */
-        if (flags & TOWER_FRAME_DISCONTINUITY)
-            settle(manager);
+    for (;;) {
+        unsigned flags = 0;
+        /* Looked at first: where the queue is empty, these were dropped behind all that was in it,
+         * and those that may come now lie behind frames that may come now. */
+        uint32_t dropped_frames =
+            atomic_load_explicit(&manager->dropped_frames, memory_order_acquire);
+        if (tower_frame_ring_pop(manager->queue, manager->popped, NULL, &flags) <= 0) {
+            settle(manager, dropped_frames);
+            return;
+        }
+        settle(manager, flags >> DROPPED_SHIFT);
         take_pcm(manager, manager->popped, manager->config.frame_samples);
         /* A frame may have completed a block only together with what is owed. */
         if (manager->owed_samples > 0)
-            settle(manager);
+            settle(manager, manager->settled_frames);
     }
-    settle(manager);
 }
 
 /* One turn of the loop. In the last one ffmpeg gets nothing more, and is ended. */
@@ -428,8 +440,10 @@ int tower_encoder_manager_write_pcm(struct tower_encoder_manager *manager, const
     if (!atomic_load_explicit(&manager->is_running, memory_order_acquire))
         return -ESHUTDOWN;
     count(&manager->frames_in);
-    if (tower_frame_ring_push(manager->queue, frame, frame_bytes, 0) == 0)
-        atomic_fetch_add_explicit(&manager->owed_frames, 1, memory_order_release);
+    uint32_t dropped_frames = atomic_load_explicit(&manager->dropped_frames, memory_order_relaxed);
+    if (tower_frame_ring_push(manager->queue, frame, frame_bytes,
+                              dropped_frames << DROPPED_SHIFT) == 0)
+        atomic_store_explicit(&manager->dropped_frames, dropped_frames + 1, memory_order_release);
     if (!manager->config.is_stepped)
         tower_eventfd_signal(manager->wake_fd);
     return 0;

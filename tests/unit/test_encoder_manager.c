@@ -283,6 +283,31 @@ static void test_makes_up_for_what_it_dropped(void **state) {
     }
 }
 
+/* What was dropped is missing where it was dropped, also when the encoder thread falls behind again
+ * before it has looked at what came after the first loss. */
+static void test_makes_up_for_it_where_it_was_dropped(void **state) {
+    (void)state;
+    const unsigned room = 64, lost[] = {10, 20, 5};
+    struct tower_encoder_config config = settings(TOWER_ENCODER_LAME);
+    config.is_stepped = true;
+    struct tower_lame_encoder *lame = NULL;
+    assert_int_equal(tower_lame_encoder_new(config.bitrate_bps, &lame), 0);
+    const uint8_t *silence = tower_lame_encoder_silence(lame);
+    rig_start(&config);
+    size_t at = 0;
+    for (size_t i = 0; i < 3; i++) {
+        feed(room + lost[i], TOWER_FRAME_SAMPLES);
+        (void)tower_encoder_manager_step(rig.manager);
+        assert_int_equal(rig.frames, rig.fed);
+        for (; at < rig.fed - lost[i]; at++)
+            assert_memory_not_equal(rig.mp3 + at * MP3_BYTES, silence, MP3_BYTES);
+        for (; at < rig.fed; at++)
+            assert_memory_equal(rig.mp3 + at * MP3_BYTES, silence, MP3_BYTES);
+    }
+    rig_stop();
+    tower_lame_encoder_free(lame);
+}
+
 static void test_lame_failing_costs_no_frame(void **state) {
     (void)state;
     struct tower_encoder_config config = settings(TOWER_ENCODER_LAME);
@@ -457,6 +482,7 @@ int main(void) {
         cmocka_unit_test(test_lame_gives_one_for_one),
         cmocka_unit_test(test_other_frame_sizes),
         cmocka_unit_test(test_makes_up_for_what_it_dropped),
+        cmocka_unit_test(test_makes_up_for_it_where_it_was_dropped),
         cmocka_unit_test(test_lame_failing_costs_no_frame),
         cmocka_unit_test(test_ffmpeg_killed_and_stopped_leaves_no_seam),
         cmocka_unit_test(test_what_an_ending_ffmpeg_has_left_is_not_on_air),
