@@ -323,6 +323,21 @@ static bool parse_text(const struct tower_setting *setting, const char *text, ch
     return true;
 }
 
+/* UTF-8 that a terminal and a playlist in XML can bear: without U+0080 to U+009F, which are control
+ * characters too, and U+FFFE and U+FFFF, which are none. */
+static bool is_showable(const char *text) {
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length = tower_utf8_length(text, left);
+        if (length == 0 || (length == 2 && text[0] == '\xc2' && text[1] < '\xa0') ||
+            (length == 3 && memcmp(text, "\xef\xbf", 2) == 0 && text[2] >= '\xbe'))
+            return false;
+        text += length;
+        left -= length;
+    }
+    return true;
+}
+
 /* One that a header and a playlist can bear: printable ASCII without what would have to be
  * escaped there. */
 static bool parse_url(const struct tower_setting *setting, const char *text, char *ret_field) {
@@ -356,7 +371,7 @@ int tower_setting_parse(const struct tower_setting *setting, const char *text,
         is_good = parse_text(setting, text, field);
         break;
     case TOWER_SETTING_TEXT:
-        is_good = tower_utf8_is_valid(text, strlen(text)) && parse_text(setting, text, field);
+        is_good = is_showable(text) && parse_text(setting, text, field);
         break;
     case TOWER_SETTING_URL:
         is_good = parse_url(setting, text, field);

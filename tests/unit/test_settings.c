@@ -153,6 +153,12 @@ static void test_texts_are_what_a_line_of_the_file_can_bear(void **state) {
     assert_all_refused("host", (const char *const[]){"", "a b", "a\n", NULL});
     assert_all_refused("socket", (const char *const[]){"", NULL});
     assert_all_refused("ffmpeg", (const char *const[]){"", NULL});
+    /* Not UTF-8; control characters in two bytes; no characters at all. */
+    assert_all_refused("name",
+                       (const char *const[]){"", "\xff", "Radio \xc3", "a\xc2\x9bz", "\xc2\x80",
+                                             "a\xef\xbf\xbe", "\xef\xbf\xbf", NULL});
+    assert_int_equal(parse("name", "\xc2\xa0\xef\xbf\xbd\xef\xbe\xbe\xf0\x9f\x93\xbb"), 0);
+    (void)begin(NULL);
     assert_int_equal(parse("fallback", "/music/#1; a = b [c] \"d\" \xc3\xa4.mp3"), 0);
     assert_int_equal(parse("fallback", ""), 0);
     assert_string_equal(config.fallback_path, "");
