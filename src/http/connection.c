@@ -42,10 +42,13 @@ static int on_header_field(http_parser *parser, const char *at, size_t bytes) {
     return 0;
 }
 
-/* A field that comes twice counts as it came first; one that is too long, not at all. */
+/* A field that comes twice counts as it came first; one that is too long, not at all; nor does one
+ * in the trailer behind a body, when all decisions have been made (RFC 9110 6.5.1). */
 static int on_header_value(http_parser *parser, const char *at, size_t bytes) {
     struct tower_connection *connection = parser->data;
     struct tower_request *request = &connection->request;
+    if (connection->has_headers)
+        return 0;
     if (!connection->is_in_value) {
         connection->is_in_value = true;
         connection->is_field_cut = false;

@@ -104,6 +104,7 @@ static void an_address_is_what_the_client_can_reach(void **state) {
         {"Host: [::1]:80\r\n", "\nhttp://[::1]:80/stream\n"},
         {"Host: a\r\nX-Forwarded-Host: b\r\nX-Forwarded-Proto: https\r\n", "\nhttps://b/stream\n"},
         {"Host: a\r\nX-Forwarded-Proto: javascript\r\n", "\nhttp://a/stream\n"},
+        {"Host: radio.example \t \r\n", "\nhttp://radio.example/stream\n"},
         {"Host: a\"<b>\r\n", local},
         {"Host: a/b\r\n", local},
         {"Host: a \t\r\n", "\nhttp://a/stream\n"},
@@ -302,6 +303,16 @@ static void a_body_may_come_in_chunks_and_after_a_nod(void **state) {
     assert_int_equal(answer.status, 200);
     assert_title("C");
     close(fd);
+}
+
+static void what_stands_behind_a_body_is_no_header(void **state) {
+    (void)state;
+    const struct answer *answer = ask("POST /metadata HTTP/1.1\r\nHost: x\r\n"
+                                      "Transfer-Encoding: chunked\r\n\r\n"
+                                      "d\r\n{\"title\":\"D\"}\r\n0\r\n" PASSWORD "\r\n",
+                                      false);
+    assert_int_equal(answer->status, 401);
+    assert_title("");
 }
 
 static void icecasts_way_of_setting_titles(void **state) {
@@ -572,6 +583,7 @@ int main(void) {
         TEST(nobody_sets_titles_where_no_password_is_set),
         TEST_WITH_PASSWORD(a_title_is_set_with_the_password),
         TEST_WITH_PASSWORD(a_body_may_come_in_chunks_and_after_a_nod),
+        TEST_WITH_PASSWORD(what_stands_behind_a_body_is_no_header),
         TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
         TEST(the_page_is_served_and_trusts_only_itself),
         TEST(events_tell_all_at_first_and_then_what_changes),
