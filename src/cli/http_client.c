@@ -299,12 +299,13 @@ static int on_header_field(http_parser *parser, const char *at, size_t length) {
 
 static int on_header_value(http_parser *parser, const char *at, size_t length) {
     struct tower_http_client *client = parser->data;
-    bool is_content_type = strcasecmp(client->name, "content-type") == 0;
+    /* Not in the trailer that may stand behind a chunked body. */
+    bool is_content_type = !client->is_header_done && strcasecmp(client->name, "content-type") == 0;
     /* The last one counts, should there be several; one may come in pieces. */
     if (is_content_type && !client->is_name_done)
         client->content_type[0] = '\0';
     client->is_name_done = true;
-    if (is_content_type && !client->is_header_done)
+    if (is_content_type)
         append(client->content_type, sizeof client->content_type, at, length);
     return 0;
 }

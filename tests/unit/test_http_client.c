@@ -247,6 +247,9 @@ static void every_kind_of_body_is_read(void **state) {
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n"
          "0\r\nT: v\r\n\r\n",
          200, "OK", "", "abc0123456789", 0},
+        {"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "3\r\nabc\r\n0\r\nContent-Type: text/plain\r\n\r\n",
+         200, "OK", "audio/mpeg", "abc", 0},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nde", 200, "OK", "",
          "abcde", -ECONNRESET},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 200, "OK", "", "abc",
