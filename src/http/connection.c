@@ -47,6 +47,9 @@ static int on_header_field(http_parser *parser, const char *at, size_t bytes) {
 static int on_header_value(http_parser *parser, const char *at, size_t bytes) {
     struct tower_connection *connection = parser->data;
     struct tower_request *request = &connection->request;
+    /* The parser looks at every character of a value but the first. */
+    if (bytes > 0 && (((unsigned char)*at < ' ' && *at != '\t') || *at == 0x7f))
+        return refuse(connection, 400, "a field of the header begins with a control character");
     if (connection->has_headers)
         return 0;
     if (!connection->is_in_value) {

@@ -184,6 +184,8 @@ static void what_is_wrong_is_said(void **state) {
         {"FROBNICATE /livez HTTP/1.1\r\n\r\n", 501, "method"},
         {"\x16\x03\x01\x02\x01", 400, "400"},
         {"GET /livez HTTP/1.1\r\nbad header\r\n\r\n", 400, "400"},
+        {"GET /livez HTTP/1.1\r\nHost: \x01x\r\n\r\n", 400, "control character"},
+        {"GET /livez HTTP/1.1\r\nHost: x\x01\r\n\r\n", 400, "400"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const struct answer *answer = ask(wrong[i].request, wrong[i].status != 404);
