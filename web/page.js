@@ -4,6 +4,8 @@ import { Player } from "./player.js";
 
 const SILENT_LINK_MS = 6000;
 const LONGEST_WAIT_MS = 5000;
+const ASK_AGAIN_MS = 2000;
+const ASK_HISTORY_MS = 10000;
 const LOG_ENTRIES = 100;
 const WARNING_MS = 300000;
 const TROUBLE = /^no connection|stalled|recovering|degraded|given up|dropped|turned away|put in for/;
@@ -377,7 +379,7 @@ function connect() {
     loadHistory();
   };
   // What a browser does about an error differs by the error: always do it here.
-  events.onerror = () => lose();
+  events.onerror = askInstead;
   const on = (name, handle) => events.addEventListener(name, (event) => {
     heardAt = performance.now();
     const data = JSON.parse(event.data);
@@ -391,6 +393,27 @@ function connect() {
   on("status", setStatus);
   on("second", setSecond);
   on("note", ({ seconds_ago, text }) => note(text, Date.now() - seconds_ago * 1000));
+}
+
+/* No events: because the transmitter is gone, or because as many get them as may. Then its state can
+ * still be asked for, and the events again. */
+async function askInstead() {
+  events.close();
+  events = null;
+  try {
+    const answer = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(SILENT_LINK_MS / 2) });
+    if (!answer.ok) throw new Error();
+    const state = await answer.json();
+    if (events || retry) return;
+    heardAt = performance.now();
+    if (!isLinked) gain();
+    if (!past.at || Date.now() - past.at > ASK_HISTORY_MS) loadHistory();
+    setStatus(state);
+    setLevels(state.levels);
+    retry = setTimeout(connect, ASK_AGAIN_MS);
+  } catch {
+    lose();
+  }
 }
 
 function gain() {

@@ -173,6 +173,33 @@ test("a title is shown as it is, be it markup", async ({ station }) => {
   await close(page);
 });
 
+testAlone("it shows the state where all places for events are taken", async () => {
+  const station = await new Station().start();
+  const places = new AbortController();
+  const taken = [];
+  for (;;) {
+    const answer = await fetch(`${station.url}events`, { signal: places.signal });
+    if (answer.status !== 200) break;
+    taken.push(answer);
+  }
+  assert.ok(taken.length > 100);
+  const page = await open(station.url, { may_fail: true });
+  await text(page, "#lamp-text", "On air");
+  await text(page, "#log", /the transmitter started/);
+  const frames = await textOf(page, '[data-f="ticks.emitted"]');
+  await until("the numbers go on", async () => (await textOf(page, '[data-f="ticks.emitted"]')) !== frames);
+  assert.equal(await textOf(page, "#link"), "Connected");
+  // Once there is room it gets events as any other.
+  places.abort();
+  await until("it has events", () => page.evaluate(() => new Promise((resolve) => {
+    const seen = () => performance.getEntriesByType("resource").filter((entry) => entry.name.endsWith("/status")).length;
+    const before = seen();
+    setTimeout(() => resolve(seen() === before), 3000);
+  })));
+  await close(page);
+  await station.kill();
+});
+
 testAlone("with the transmitter gone the page says so, and comes back by itself", async () => {
   const station = await new Station().start();
   const page = await open(station.url, { may_fail: true });
