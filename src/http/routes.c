@@ -28,37 +28,36 @@ static int answer_json(char *json, size_t bytes, const struct tower_response_opt
     return tower_response_make(response, 200, "application/json", json, bytes, options);
 }
 
+/* What `make` makes of the state now. */
+static int answer_made(struct tower_routes *routes, const struct tower_response_options *options,
+                       struct tower_response *response, const char *content_type,
+                       char *(*make)(const struct tower_status *status, size_t *ret_bytes)) {
+    struct tower_status status;
+    tower_routes_get_status(routes, &status);
+    size_t bytes = 0;
+    char *text = make(&status, &bytes);
+    return tower_response_make(response, 200, content_type, text, bytes, options);
+}
+
 static int answer_status(struct tower_routes *routes, const struct tower_request *request,
                          const struct tower_response_options *options,
                          struct tower_response *response) {
     (void)request;
-    struct tower_status status;
-    tower_routes_get_status(routes, &status);
-    size_t bytes = 0;
-    char *json = tower_status_json(&status, &bytes);
-    return answer_json(json, bytes, options, response);
+    return answer_made(routes, options, response, "application/json", tower_status_json);
 }
 
 static int answer_metrics(struct tower_routes *routes, const struct tower_request *request,
                           const struct tower_response_options *options,
                           struct tower_response *response) {
     (void)request;
-    struct tower_status status;
-    tower_routes_get_status(routes, &status);
-    size_t bytes = 0;
-    char *text = tower_metrics_text(&status, &bytes);
-    return tower_response_make(response, 200, TOWER_METRICS_CONTENT_TYPE, text, bytes, options);
+    return answer_made(routes, options, response, TOWER_METRICS_CONTENT_TYPE, tower_metrics_text);
 }
 
 static int answer_buffer(struct tower_routes *routes, const struct tower_request *request,
                          const struct tower_response_options *options,
                          struct tower_response *response) {
     (void)request;
-    struct tower_status status;
-    tower_routes_get_status(routes, &status);
-    size_t bytes = 0;
-    char *json = tower_buffer_json(&status.router, &bytes);
-    return answer_json(json, bytes, options, response);
+    return answer_made(routes, options, response, "application/json", tower_buffer_json);
 }
 
 static int answer_icecast_status(struct tower_routes *routes, const struct tower_request *request,

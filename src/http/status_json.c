@@ -204,7 +204,8 @@ char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {
     return to_text(tower_status_object(status), ret_bytes);
 }
 
-char *tower_buffer_json(const struct tower_router_stats *router, size_t *ret_bytes) {
+char *tower_buffer_json(const struct tower_status *status, size_t *ret_bytes) {
+    const struct tower_router_stats *router = &status->router;
     return to_text(json_pack("{s:I, s:I, s:I, s:I, s:f}", "count", whole(router->count), "fill",
                              whole(router->count), "capacity", whole(router->capacity),
                              "overflow_count", whole(router->overflow_count), "ratio",

@@ -17,6 +17,6 @@ json_t *tower_levels_json(const struct tower_pump_stats *pump);
 char *tower_status_json(const struct tower_status *status, size_t *ret_bytes);
 
 /* For /tower/buffer: count, fill (the same number), capacity, overflow_count, ratio. */
-char *tower_buffer_json(const struct tower_router_stats *router, size_t *ret_bytes);
+char *tower_buffer_json(const struct tower_status *status, size_t *ret_bytes);
 
 #endif
