@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define NOTE_AGAIN_NS (60 * TOWER_NS_PER_S)
+
 /* From what should be on air to what should not. */
 static const enum tower_origin by_rank[TOWER_ORIGIN_COUNT] = {
     TOWER_ORIGIN_LIVE, TOWER_ORIGIN_FILE,    TOWER_ORIGIN_GRACE,
@@ -27,10 +29,45 @@ static void note(struct tower_history *history, const char *format, ...) {
     place->at_ns = history->now_ns;
 }
 
-static void note_count(struct tower_history *history, uint64_t before, uint64_t now,
-                       const char *what) {
-    if (now > before)
-        note(history, "%" PRIu64 " %s", now - before, what);
+/* What can happen many times a second, and would push out all else that is remembered. */
+struct count {
+    uint64_t n; /* so far */
+    const char *what;
+};
+
+static void get_counts(const struct tower_status *status,
+                       struct count ret_counts[TOWER_HISTORY_COUNTS]) {
+    const struct tower_fanout_stats *listeners = &status->listeners;
+    const struct count counts[TOWER_HISTORY_COUNTS] = {
+        {status->pump.ticks_skipped, "ticks given up: the machine stood still"},
+        {status->encoder.frames_repair, "frames of silence put in for an encoder that fell behind"},
+        {status->router.overflow_count, "frames dropped: the queue was full"},
+        {listeners->ended[TOWER_LISTENER_TIMEOUT], "listeners dropped: they took nothing"},
+        {listeners->ended[TOWER_LISTENER_LAGGED], "listeners dropped: they kept falling behind"},
+        {listeners->refused + status->listeners_refused_address, "listeners turned away"},
+    };
+    memcpy(ret_counts, counts, sizeof counts);
+}
+
+/* Of each count how much it has grown, at once but at most once a minute. */
+static void note_counts(struct tower_history *history, const struct tower_status *status) {
+    struct count counts[TOWER_HISTORY_COUNTS];
+    get_counts(status, counts);
+    for (unsigned i = 0; i < TOWER_HISTORY_COUNTS; i++) {
+        struct tower_history_count *noted = &history->counts[i];
+        if (counts[i].n <= noted->n || status->now_ns < noted->again_ns)
+            continue;
+        note(history, "%" PRIu64 " %s", counts[i].n - noted->n, counts[i].what);
+        noted->n = counts[i].n;
+        noted->again_ns = status->now_ns + NOTE_AGAIN_NS;
+    }
+}
+
+static void begin_counts(struct tower_history *history, const struct tower_status *status) {
+    struct count counts[TOWER_HISTORY_COUNTS];
+    get_counts(status, counts);
+    for (unsigned i = 0; i < TOWER_HISTORY_COUNTS; i++)
+        history->counts[i] = (struct tower_history_count){counts[i].n, status->now_ns};
 }
 
 static bool had_producer(const struct tower_pcm_socket_stats *stats, uint64_t id) {
@@ -63,21 +100,7 @@ static void note_changes(struct tower_history *history, const struct tower_statu
         note(history, "title: %.100s", status->title.text);
     if (status->encoder.state != last->encoder.state)
         note(history, "encoder: %s", tower_encoder_state_name(status->encoder.state));
-    note_count(history, last->pump.ticks_skipped, status->pump.ticks_skipped,
-               "ticks given up: the machine stood still");
-    note_count(history, last->encoder.frames_repair, status->encoder.frames_repair,
-               "frames of silence put in for an encoder that fell behind");
-    note_count(history, last->router.overflow_count, status->router.overflow_count,
-               "frames dropped: the queue was full");
-    note_count(history, last->listeners.ended[TOWER_LISTENER_TIMEOUT],
-               status->listeners.ended[TOWER_LISTENER_TIMEOUT],
-               "listeners dropped: they took nothing");
-    note_count(history, last->listeners.ended[TOWER_LISTENER_LAGGED],
-               status->listeners.ended[TOWER_LISTENER_LAGGED],
-               "listeners dropped: they kept falling behind");
-    note_count(history, last->listeners.refused + last->listeners_refused_address,
-               status->listeners.refused + status->listeners_refused_address,
-               "listeners turned away");
+    note_counts(history, status);
 }
 
 /* Of the frames since the last second the one furthest from live; the one now if there were none.
@@ -132,6 +155,7 @@ void tower_history_sample(struct tower_history *history, const struct tower_stat
     history->n_notes_before = history->n_notes;
     if (is_first) {
         history->second = *status;
+        begin_counts(history, status);
         note(history, "the transmitter started");
     } else {
         note_changes(history, status);

@@ -9,6 +9,8 @@
 #define TOWER_HISTORY_SECONDS 900
 #define TOWER_HISTORY_NOTES 100
 #define TOWER_HISTORY_NOTE_BYTES 128
+/* Kinds of note that only count: each is made at most once a minute. */
+#define TOWER_HISTORY_COUNTS 6
 
 /* Owned by the control thread. All zeros to begin with. */
 struct tower_history {
@@ -25,6 +27,10 @@ struct tower_history {
         char text[TOWER_HISTORY_NOTE_BYTES];
     } notes[TOWER_HISTORY_NOTES];
     uint64_t n_notes;
+    struct tower_history_count {
+        uint64_t n;       /* as noted last */
+        int64_t again_ns; /* not before then */
+    } counts[TOWER_HISTORY_COUNTS];
 
     /* As they were before the last sample. */
     uint64_t n_seconds_before;

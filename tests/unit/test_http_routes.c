@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "history.h"
 #include "http_station.h"
 
 /* "source:hackme" */
@@ -566,6 +567,28 @@ static void the_history_tells_what_has_been(void **state) {
     assert_string_equal(text, "on air: live");
 }
 
+/* A crowd that is turned away all day leaves room for what else happens. */
+static void what_goes_on_and_on_is_noted_once_a_minute(void **state) {
+    (void)state;
+    static struct tower_history history;
+    struct tower_status status = make_status();
+    status.listeners.refused = 5;
+    tower_history_sample(&history, &status);
+    for (int i = 0; i < 10 * 300; i++) {
+        status.now_ns += S_NS / 10;
+        status.listeners.refused += 3;
+        tower_history_sample(&history, &status);
+    }
+    assert_int_equal(history.n_notes, 1 + 5);
+    assert_string_equal(history.notes[0].text, "the transmitter started");
+    assert_string_equal(history.notes[1].text, "3 listeners turned away");
+    assert_string_equal(history.notes[2].text, "1800 listeners turned away");
+    /* What came after the last note is not lost. */
+    status.now_ns += 60 * S_NS;
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[6].text, "1797 listeners turned away");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_WITH_PASSWORD(name)                                                                   \
@@ -592,6 +615,7 @@ int main(void) {
         TEST(who_comes_for_events_makes_none_for_the_others),
         TEST(who_does_not_read_events_holds_up_nobody),
         TEST(the_history_tells_what_has_been),
+        cmocka_unit_test(what_goes_on_and_on_is_noted_once_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
