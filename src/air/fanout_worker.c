@@ -61,25 +61,34 @@ static void serve_due_groups(struct tower_fanout *fanout) {
     fanout->frames_seen = frames;
 }
 
-/* Deal the listeners out again over `n_groups` groups. Who has just been served may wait for as
- * many frames as there were groups and are, once. */
+/* Deal the listeners out again over `n_groups` groups, in the order of their next turn: whoever has
+ * waited longest is among the first, so that nobody waits for more frames than there are groups, or
+ * were. */
 static void regroup(struct tower_fanout *fanout, uint32_t n_groups) {
     uint32_t all = TOWER_LISTENER_NONE;
-    for (unsigned phase = 0; phase < fanout->n_groups; phase++) {
+    uint64_t left = 0;
+    for (uint64_t turn = fanout->n_groups; turn > 0; turn--) {
+        unsigned phase = (unsigned)((fanout->frames_seen + turn) % fanout->n_groups);
         uint32_t place;
         while ((place = fanout->groups[phase]) != TOWER_LISTENER_NONE) {
             tower_fanout_unlink(fanout, place);
             tower_fanout_at(fanout, place)->next = all;
             all = place;
+            left++;
         }
     }
     fanout->n_groups = n_groups;
     atomic_store_explicit(&fanout->groups_now, n_groups, memory_order_relaxed);
-    while (all != TOWER_LISTENER_NONE) {
-        uint32_t place = all;
-        all = tower_fanout_at(fanout, place)->next;
-        tower_fanout_at(fanout, place)->phase = (uint8_t)(fanout->next_phase++ % n_groups);
-        tower_fanout_link(fanout, place);
+    for (uint64_t turn = 1; turn <= n_groups; turn++) {
+        uint64_t share = (left + n_groups - turn) / (n_groups - turn + 1);
+        left -= share;
+        for (; share > 0; share--) {
+            uint32_t place = all;
+            all = tower_fanout_at(fanout, place)->next;
+            tower_fanout_at(fanout, place)->phase =
+                (uint8_t)((fanout->frames_seen + turn) % n_groups);
+            tower_fanout_link(fanout, place);
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 
 #include "fanout_fixture.h"
 
+#include <sys/ioctl.h>
+
 #include <pthread.h>
 
 #define MANY 200
@@ -432,6 +434,41 @@ static void groups_follow_the_number_of_listeners(void **state) {
     end_station(&station);
 }
 
+/* The groups become more and more while a crowd comes in: those who were there before wait for no
+ * more frames than there are groups. */
+static void who_listens_does_not_wait_for_a_crowd_to_settle(void **state) {
+    (void)state;
+    enum { WATCHED = 60, BATCHES = 16, BATCH = 60 };
+    struct station station = make_station(WATCHED + BATCHES * BATCH, 0);
+    static struct client watched[WATCHED], crowd[BATCHES * BATCH];
+    static uint64_t head_after[BATCHES * 4 + 2]; /* of each frame */
+    assert_int_equal(tower_fanout_start(station.fanout), 0);
+    for (int i = 0; i < WATCHED; i++)
+        watched[i] = join_from(&station, false, 0);
+    for (int batch = 0; batch < BATCHES; batch++) {
+        for (int i = 0; i < BATCH; i++)
+            crowd[batch * BATCH + i] = join_from(&station, false, tower_air_head(station.air));
+        for (int i = 0; i < 4; i++) {
+            head_after[station.n_frames] = tower_air_head(station.air);
+            publish(&station);
+            uint32_t groups = stats_of(&station).phase_groups + 1;
+            if (station.n_frames <= groups)
+                continue;
+            uint64_t owed = head_after[station.n_frames - groups];
+            for (int k = 0; k < WATCHED; k++) {
+                int had = 0;
+                ASSERT_SOON(ioctl(watched[k].fd, FIONREAD, &had) == 0 && (uint64_t)had >= owed);
+            }
+        }
+    }
+    assert_int_equal(stats_of(&station).phase_groups, 5);
+    for (int i = 0; i < WATCHED; i++)
+        close(watched[i].fd);
+    for (int i = 0; i < BATCHES * BATCH; i++)
+        close(crowd[i].fd);
+    end_station(&station);
+}
+
 static void cadence_is_as_quick_as_the_load_allows(void **state) {
     (void)state;
     assert_int_equal(tower_cadence_groups(0, 1), 1);
@@ -494,6 +531,7 @@ int main(void) {
         cmocka_unit_test(many_come_and_go),
         cmocka_unit_test(phase_groups_share_the_frames_out),
         cmocka_unit_test(groups_follow_the_number_of_listeners),
+        cmocka_unit_test(who_listens_does_not_wait_for_a_crowd_to_settle),
         cmocka_unit_test(cadence_is_as_quick_as_the_load_allows),
         cmocka_unit_test(two_workers_share_an_air),
     };
