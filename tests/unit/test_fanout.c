@@ -448,6 +448,9 @@ static void who_listens_does_not_wait_for_a_crowd_to_settle(void **state) {
     for (int batch = 0; batch < BATCHES; batch++) {
         for (int i = 0; i < BATCH; i++)
             crowd[batch * BATCH + i] = join_from(&station, false, tower_air_head(station.air));
+        /* Until all are taken up, the groups may yet become more. */
+        ASSERT_SOON(stats_of(&station).phase_groups ==
+                    tower_cadence_groups(stats_of(&station).listeners, 1));
         for (int i = 0; i < 4; i++) {
             head_after[station.n_frames] = tower_air_head(station.air);
             publish(&station);
