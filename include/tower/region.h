@@ -18,6 +18,12 @@ struct tower_region {
  * Errors: -EINVAL (no size), -ENOMEM, -EMFILE, -ENFILE. */
 int tower_region_init(struct tower_region *region, const char *name, size_t size_bytes);
 
+/* Map the region behind `fd` whole, as the process before left it. On success `fd` belongs to the
+ * region. What is in it is whatever was left there: check it before it is believed.
+ * Errors: -EINVAL (not a file with something in it, or too short for `least_bytes`), -EBADF (not
+ * open), -ENOMEM. */
+int tower_region_open(struct tower_region *region, int fd, size_t least_bytes);
+
 /* Unmap and close. Takes one that is all zeros, or already done. */
 void tower_region_done(struct tower_region *region);
 
