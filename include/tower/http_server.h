@@ -14,6 +14,9 @@
 #include "tower/titles.h"
 
 #include <netinet/in.h>
+#include <stddef.h>
+
+#define TOWER_HTTP_LISTEN_FDS_MAX 16
 
 struct tower_http_server;
 
@@ -21,6 +24,10 @@ struct tower_http_server_config {
     struct tower_clock *clock;
     const char *host; /* numeric IPv4 or IPv6 address, or a name */
     uint16_t port;    /* 0: any free one */
+    /* TCP sockets that listen already, used in place of one for `host` and `port` where there are
+     * any: borrowed until free, never closed, made non-blocking and CLOEXEC. */
+    const int *listen_fds;
+    size_t n_listen_fds; /* at most TOWER_HTTP_LISTEN_FDS_MAX */
     struct tower_air *air;
     struct tower_fanout *const *fanouts; /* borrowed, as the array is */
     size_t n_fanouts;
@@ -41,12 +48,13 @@ struct tower_http_server_config {
 };
 
 /* Bind and listen; nobody is answered yet. Errors: -EADDRINUSE, -EADDRNOTAVAIL, -EACCES,
- * -ENOENT (no such host), -EINVAL, -ENOMEM, -EMFILE. */
+ * -ENOENT (no such host), -EINVAL (also: one of `listen_fds` does not listen for TCP), -EBADF,
+ * -ENOTSOCK (it is closed, it is no socket), -ENOMEM, -EMFILE. */
 int tower_http_server_new(const struct tower_http_server_config *config,
                           struct tower_http_server **ret_server);
 void tower_http_server_free(struct tower_http_server *server);
 
-/* The port it listens on. */
+/* The port it listens on, the first if there are several. */
 uint16_t tower_http_server_port(const struct tower_http_server *server);
 
 /* Errors: -EALREADY, -EAGAIN (no thread). */

@@ -23,6 +23,9 @@
 struct tower_pcm_socket_config {
     struct tower_clock *clock;
     const char *path;
+    /* A Unix stream socket that listens already, used in place of one at `path`; or NULL. Borrowed
+     * until free: neither closed nor its file removed; made non-blocking and CLOEXEC. */
+    const int *listen_fd;
     uint32_t frame_samples;
     struct tower_router *router;
     /* A programme that begins, or has run dry, waits in its socket for as long as this many frames
@@ -76,10 +79,12 @@ struct tower_pcm_socket;
 /* Make the socket and listen; nobody is read yet. A missing folder is made (one level, mode 0755).
  * A socket file that nobody listens on any more is replaced. Errors: -EADDRINUSE (a live one is
  * there), -ENOTSOCK (something else is there), -ENAMETOOLONG (over 107 bytes), -EACCES, -ENOENT,
- * -EROFS (it cannot be made there), -EINVAL, -ENOMEM. */
+ * -EROFS (it cannot be made there), -EINVAL (also: `listen_fd` does not listen for Unix streams),
+ * -EBADF, -ENOTSOCK (`listen_fd` is closed, is no socket), -ENOMEM. */
 int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
                          struct tower_pcm_socket **ret_socket);
-/* Closes every producer and removes the socket file, if it is still this one. Takes NULL. */
+/* Closes every producer and removes the socket file, if it is ours and still this one. Takes NULL.
+ */
 void tower_pcm_socket_free(struct tower_pcm_socket *socket);
 
 /* Start, stop the ingest thread. Errors: -EALREADY, -EAGAIN (no thread). */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void tower_fd_close(int *fd) {
@@ -21,6 +22,21 @@ int tower_fd_set_nonblocking(int fd) {
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -errno;
     return 0;
+}
+
+int tower_fd_borrow_listener(int fd) {
+    int type = 0, listens = 0;
+    socklen_t bytes = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) < 0)
+        return -errno;
+    bytes = sizeof listens;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) < 0)
+        return -errno;
+    if (type != SOCK_STREAM || !listens)
+        return -EINVAL;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    return tower_fd_set_nonblocking(fd);
 }
 
 int tower_eventfd_new(void) {

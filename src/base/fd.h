@@ -8,6 +8,10 @@ void tower_fd_close(int *fd);
 /* Errors: a negative errno. */
 int tower_fd_set_nonblocking(int fd);
 
+/* Make a listening socket that somebody else has opened non-blocking and CLOEXEC.
+ * Errors: -EBADF, -ENOTSOCK, -EINVAL (it is no stream socket, or does not listen). */
+int tower_fd_borrow_listener(int fd);
+
 /* A non-blocking CLOEXEC eventfd, or a negative errno. */
 int tower_eventfd_new(void);
 

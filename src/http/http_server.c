@@ -46,7 +46,6 @@
 struct tower_http_server {
     /* Constant after start. */
     struct tower_http_server_config config;
-    uint16_t port;
     int epoll_fd;
     int wake_fd;
     pthread_t thread;
@@ -59,8 +58,8 @@ struct tower_http_server {
     _Atomic bool is_stopping;
 
     /* Owned by the control thread. */
-    int listen_fd;
-    bool is_accepting; /* epoll looks at listen_fd */
+    struct tower_tcp_listener listener;
+    bool is_accepting; /* epoll looks at the listener */
     bool is_finishing; /* stopping: answers under way are all that is left */
     int64_t now_ns;
     int64_t accept_again_ns;  /* INT64_MIN: not paused */
@@ -86,11 +85,12 @@ static int add_to_epoll(int epoll_fd, int fd, uint32_t events, uint64_t token) {
 
 int tower_http_server_new(const struct tower_http_server_config *config,
                           struct tower_http_server **ret_server) {
-    if (!config->clock || !config->host || !config->air || !config->get_status ||
-        !config->station.name || !config->station.description || !config->station.genre ||
-        !config->station.url || !config->public_url || !config->password ||
-        (config->n_fanouts > 0 && !config->fanouts) || config->max_connections == 0 ||
-        config->max_connections > CONNECTIONS_MAX || config->request_timeout_ns <= 0)
+    if (!config->clock || (!config->host && config->n_listen_fds == 0) || !config->air ||
+        !config->get_status || !config->station.name || !config->station.description ||
+        !config->station.genre || !config->station.url || !config->public_url ||
+        !config->password || (config->n_fanouts > 0 && !config->fanouts) ||
+        config->max_connections == 0 || config->max_connections > CONNECTIONS_MAX ||
+        config->request_timeout_ns <= 0)
         return -EINVAL;
     struct tower_http_server *server = calloc(1, sizeof *server);
     if (!server)
@@ -102,14 +102,18 @@ int tower_http_server_new(const struct tower_http_server_config *config,
     server->next_deadline_ns = INT64_MAX;
     server->accept_again_ns = INT64_MIN;
     server->say_again_ns = INT64_MIN;
-    server->listen_fd = server->epoll_fd = server->wake_fd = -1;
+    server->epoll_fd = server->wake_fd = -1;
 
     int error = -ENOMEM;
     /* Zeroed by the kernel as it is needed: connections that never come cost nothing. */
     server->connections = calloc(config->max_connections, sizeof *server->connections);
     if (!server->connections)
         goto fail;
-    error = tower_tcp_listen(config->host, config->port, &server->listen_fd, &server->port);
+    if (config->n_listen_fds > 0)
+        error =
+            tower_tcp_listener_borrow(&server->listener, config->listen_fds, config->n_listen_fds);
+    else
+        error = tower_tcp_listener_init(&server->listener, config->host, config->port);
     if (error < 0)
         goto fail;
     server->wake_fd = tower_eventfd_new();
@@ -123,7 +127,8 @@ int tower_http_server_new(const struct tower_http_server_config *config,
     }
     error = add_to_epoll(server->epoll_fd, server->wake_fd, EPOLLIN, WAKE_TOKEN);
     if (error == 0)
-        error = add_to_epoll(server->epoll_fd, server->listen_fd, EPOLLIN, LISTEN_TOKEN);
+        error = tower_tcp_listener_watch(&server->listener, server->epoll_fd, EPOLL_CTL_ADD,
+                                         EPOLLIN, LISTEN_TOKEN);
     if (error < 0)
         goto fail;
     server->is_accepting = true;
@@ -139,7 +144,7 @@ void tower_http_server_free(struct tower_http_server *server) {
     if (!server)
         return;
     tower_http_server_stop(server);
-    tower_fd_close(&server->listen_fd);
+    tower_tcp_listener_done(&server->listener);
     tower_fd_close(&server->epoll_fd);
     tower_fd_close(&server->wake_fd);
     tower_routes_history_changed(&server->routes);
@@ -148,7 +153,7 @@ void tower_http_server_free(struct tower_http_server *server) {
 }
 
 uint16_t tower_http_server_port(const struct tower_http_server *server) {
-    return server->port;
+    return server->listener.port;
 }
 
 static uint64_t token_of(const struct tower_http_server *server,
@@ -411,16 +416,16 @@ static bool evict(struct tower_http_server *server) {
     return connection != NULL;
 }
 
-/* Look at the listening socket while there is a place, and not while it could only fail. */
+/* Look at the listening sockets while there is a place, and not while it could only fail. */
 static void update_accepting(struct tower_http_server *server) {
     if (server->accept_again_ns <= server->now_ns)
         server->accept_again_ns = INT64_MIN;
     bool wanted = server->accept_again_ns == INT64_MIN &&
                   (has_place(server) || find_dispensable(server) != NULL);
-    if (wanted == server->is_accepting || server->listen_fd < 0)
+    if (wanted == server->is_accepting)
         return;
-    struct epoll_event event = {.events = wanted ? EPOLLIN : 0, .data.u64 = LISTEN_TOKEN};
-    if (epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->listen_fd, &event) == 0)
+    if (tower_tcp_listener_watch(&server->listener, server->epoll_fd, EPOLL_CTL_MOD,
+                                 wanted ? EPOLLIN : 0U, LISTEN_TOKEN) == 0)
         server->is_accepting = wanted;
 }
 
@@ -452,15 +457,15 @@ static void accept_connections(struct tower_http_server *server) {
     for (int i = 0; i < ACCEPTS_A_TURN; i++) {
         if (!has_place(server) && !evict(server))
             return;
-        int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd = tower_tcp_listener_accept(&server->listener);
         if (fd >= 0) {
             open_connection(server, fd);
             continue;
         }
-        if (errno == EAGAIN)
+        if (fd == -EAGAIN)
             return;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            pause_accepting(server, errno);
+        if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+            pause_accepting(server, -fd);
             return;
         }
         /* Anything else is about that one connection, which was gone before we came. */
@@ -557,7 +562,7 @@ static int timeout_ms(const struct tower_http_server *server, int64_t deadline_n
     if (!server->is_finishing && server->next_sample_ns < deadline_ns)
         deadline_ns = server->next_sample_ns;
     /* Full: before long somebody may be done without. */
-    if (!server->is_accepting && server->listen_fd >= 0 &&
+    if (!server->is_accepting && !server->is_finishing &&
         server->now_ns + ACCEPT_PAUSE_NS < deadline_ns)
         deadline_ns = server->now_ns + ACCEPT_PAUSE_NS;
     return tower_clock_poll_timeout_ms(server->config.clock, deadline_ns);
@@ -596,7 +601,10 @@ static int turn(struct tower_http_server *server, int64_t deadline_ns) {
 /* Let the answers under way go out, for a bounded time; close everything. */
 static void finish(struct tower_http_server *server) {
     server->is_finishing = true;
-    tower_fd_close(&server->listen_fd);
+    /* Those that are not ours stay open, and whoever comes now waits there. */
+    (void)tower_tcp_listener_watch(&server->listener, server->epoll_fd, EPOLL_CTL_DEL, 0,
+                                   LISTEN_TOKEN);
+    tower_tcp_listener_done(&server->listener);
     server->accept_again_ns = INT64_MIN;
     for (uint32_t i = 0; i < server->n_touched; i++) {
         struct tower_connection *connection = &server->connections[i];

@@ -1,4 +1,4 @@
-/* tcp_listener.c - the TCP socket that clients connect to. */
+/* tcp_listener.c - the TCP sockets that clients connect to. */
 #include "tcp_listener.h"
 
 #include "fd.h"
@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define BACKLOG 4096
@@ -47,7 +48,27 @@ static int listen_on(const struct addrinfo *address) {
     return fd;
 }
 
-int tower_tcp_listen(const char *host, uint16_t port, int *ret_fd, uint16_t *ret_port) {
+/* The port of a socket, or a negative errno; -EINVAL if it is not of TCP. */
+static int port_of(int fd) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.any.sa_family = AF_UNSPEC};
+    socklen_t size = sizeof bound;
+    if (getsockname(fd, &bound.any, &size) < 0)
+        return -errno;
+    switch (bound.any.sa_family) {
+    case AF_INET:
+        return ntohs(bound.v4.sin_port);
+    case AF_INET6:
+        return ntohs(bound.v6.sin6_port);
+    default:
+        return -EINVAL;
+    }
+}
+
+int tower_tcp_listener_init(struct tower_tcp_listener *listener, const char *host, uint16_t port) {
     struct addrinfo *list = NULL;
     int error = resolve(host, port, &list);
     if (error < 0)
@@ -58,18 +79,57 @@ int tower_tcp_listen(const char *host, uint16_t port, int *ret_fd, uint16_t *ret
     freeaddrinfo(list);
     if (fd < 0)
         return fd;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } bound = {.any.sa_family = AF_UNSPEC};
-    socklen_t size = sizeof bound;
-    if (getsockname(fd, &bound.any, &size) < 0) {
-        error = -errno;
+    int bound = port_of(fd);
+    if (bound < 0) {
         tower_fd_close(&fd);
-        return error;
+        return bound;
     }
-    *ret_fd = fd;
-    *ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
+    *listener = (struct tower_tcp_listener){.fds = {fd}, .n_fds = 1, .port = (uint16_t)bound};
     return 0;
+}
+
+int tower_tcp_listener_borrow(struct tower_tcp_listener *listener, const int *fds, size_t n_fds) {
+    struct tower_tcp_listener made = {.n_fds = n_fds, .is_borrowed = true};
+    if (n_fds == 0 || n_fds > TOWER_HTTP_LISTEN_FDS_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < n_fds; i++) {
+        int error = tower_fd_borrow_listener(fds[i]);
+        int port = error < 0 ? error : port_of(fds[i]);
+        if (port < 0)
+            return port;
+        made.fds[i] = fds[i];
+        if (i == 0)
+            made.port = (uint16_t)port;
+    }
+    *listener = made;
+    return 0;
+}
+
+void tower_tcp_listener_done(struct tower_tcp_listener *listener) {
+    for (size_t i = 0; i < listener->n_fds && !listener->is_borrowed; i++)
+        tower_fd_close(&listener->fds[i]);
+    listener->n_fds = 0;
+}
+
+int tower_tcp_listener_watch(const struct tower_tcp_listener *listener, int epoll_fd, int operation,
+                             uint32_t events, uint64_t token) {
+    struct epoll_event event = {.events = events, .data.u64 = token};
+    for (size_t i = 0; i < listener->n_fds; i++) {
+        if (epoll_ctl(epoll_fd, operation, listener->fds[i], &event) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+int tower_tcp_listener_accept(struct tower_tcp_listener *listener) {
+    for (size_t i = 0; i < listener->n_fds; i++) {
+        size_t at = listener->next;
+        listener->next = (at + 1) % listener->n_fds;
+        int fd = accept4(listener->fds[at], NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0)
+            return fd;
+        if (errno != EAGAIN)
+            return -errno;
+    }
+    return -EAGAIN;
 }

@@ -80,7 +80,7 @@ static int watch(struct tower_pcm_socket *socket, int fd, uint32_t events, uint6
 
 int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
                          struct tower_pcm_socket **ret_socket) {
-    if (!config->clock || !config->path || !config->router ||
+    if (!config->clock || (!config->path && !config->listen_fd) || !config->router ||
         config->cushion_frames > CUSHION_FRAMES_MAX || config->idle_ns < 0)
         return -EINVAL;
     struct tower_router_stats router;
@@ -120,7 +120,8 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     error = socket->epoll_fd < 0 ? -errno : 0;
     if (error < 0)
         goto fail;
-    error = tower_unix_listener_init(&socket->listener, config->path);
+    error = config->listen_fd ? tower_unix_listener_borrow(&socket->listener, *config->listen_fd)
+                              : tower_unix_listener_init(&socket->listener, config->path);
     if (error < 0)
         goto fail;
     error = watch(socket, socket->wake_fd, EPOLLIN, EVENT_WAKE);

@@ -99,8 +99,24 @@ int tower_unix_listener_init(struct tower_unix_listener *listener, const char *p
     return 0;
 }
 
+int tower_unix_listener_borrow(struct tower_unix_listener *listener, int fd) {
+    struct tower_unix_listener made = {.fd = fd, .is_borrowed = true};
+    socklen_t bytes = sizeof made.address;
+    int error = tower_fd_borrow_listener(fd);
+    if (error < 0)
+        return error;
+    if (getsockname(fd, (struct sockaddr *)&made.address, &bytes) < 0)
+        return -errno;
+    if (made.address.sun_family != AF_UNIX)
+        return -EINVAL;
+    *listener = made;
+    return 0;
+}
+
 void tower_unix_listener_done(struct tower_unix_listener *listener) {
     struct stat status;
+    if (listener->is_borrowed)
+        listener->fd = -1;
     if (listener->fd < 0)
         return;
     if (lstat(listener->address.sun_path, &status) == 0 && status.st_dev == listener->device &&

@@ -2,6 +2,7 @@
 #ifndef TOWER_INGEST_UNIX_LISTENER_H
 #define TOWER_INGEST_UNIX_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -10,6 +11,7 @@ struct tower_unix_listener {
     struct sockaddr_un address;
     dev_t device; /* of the socket file, so that only our own is ever removed */
     ino_t inode;
+    bool is_borrowed; /* socket and file are somebody else's to close and remove */
 };
 
 /* Make the socket file with mode 0660 and listen. Its folder is made where it is missing (one
@@ -17,7 +19,11 @@ struct tower_unix_listener {
  * Errors: as tower_pcm_socket_new(). */
 int tower_unix_listener_init(struct tower_unix_listener *listener, const char *path);
 
-/* Close, and remove the file if it is still this one. */
+/* Use a socket that listens already; it and its file stay when this is done. Errors: as
+ * tower_pcm_socket_new() says of `listen_fd`. */
+int tower_unix_listener_borrow(struct tower_unix_listener *listener, int fd);
+
+/* Close, and remove the file if it is still this one; but not what is borrowed. */
 void tower_unix_listener_done(struct tower_unix_listener *listener);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "tower/version.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 #define MANY 200
@@ -496,6 +497,75 @@ static void out_of_descriptors_it_goes_on(void **state) {
     close(late);
 }
 
+/* A socket that listens on 127.0.0.1; `ret_port` gets its port. */
+static int listen_somewhere(uint16_t *ret_port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* On one server after the other: what comes in between waits, and none closes what is not its own.
+ */
+static void borrowed_sockets_are_served_and_stay_open(void **state) {
+    (void)state;
+    uint16_t ports[2];
+    const int fds[2] = {listen_somewhere(&ports[0]), listen_somewhere(&ports[1])};
+    struct tower_http_server_config config = make_config();
+    config.host = NULL;
+    config.listen_fds = fds;
+    config.n_listen_fds = 2;
+    for (int round = 0; round < 2; round++) {
+        struct tower_http_server *server = NULL;
+        int clients[2];
+        for (int i = 0; i < 2; i++) {
+            struct sockaddr_in address = {.sin_family = AF_INET,
+                                          .sin_port = htons(ports[i]),
+                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+            clients[i] = socket(AF_INET, SOCK_STREAM, 0);
+            assert_int_equal(connect(clients[i], (struct sockaddr *)&address, sizeof address), 0);
+            assert_true(http_send(clients[i], "GET /livez HTTP/1.1\r\n\r\n"));
+        }
+        assert_int_equal(tower_http_server_new(&config, &server), 0);
+        assert_int_equal(tower_http_server_port(server), ports[0]);
+        assert_int_equal(tower_http_server_start(server), 0);
+        for (int i = 0; i < 2; i++) {
+            static struct answer answer;
+            assert_true(http_read_answer(clients[i], &answer, false));
+            assert_int_equal(answer.status, 200);
+            close(clients[i]);
+        }
+        tower_http_server_stop(server);
+        tower_http_server_free(server);
+        assert_true(fcntl(fds[0], F_GETFD) & FD_CLOEXEC);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(close(fds[i]), 0);
+}
+
+static void what_does_not_listen_is_not_borrowed(void **state) {
+    (void)state;
+    struct tower_http_server *other = NULL;
+    struct tower_http_server_config config = make_config();
+    int fds[TOWER_HTTP_LISTEN_FDS_MAX + 1] = {socket(AF_INET, SOCK_STREAM, 0)};
+    config.listen_fds = fds;
+    config.n_listen_fds = 1;
+    assert_int_equal(tower_http_server_new(&config, &other), -EINVAL);
+    config.n_listen_fds = TOWER_HTTP_LISTEN_FDS_MAX + 1;
+    assert_int_equal(tower_http_server_new(&config, &other), -EINVAL);
+    config.n_listen_fds = 1;
+    close(fds[0]);
+    fds[0] = open("/dev/null", O_RDONLY);
+    assert_int_equal(tower_http_server_new(&config, &other), -ENOTSOCK);
+    close(fds[0]);
+    assert_int_equal(tower_http_server_new(&config, &other), -EBADF);
+    assert_null(other);
+}
+
 static void bad_settings_and_addresses_are_refused(void **state) {
     (void)state;
     struct tower_http_server *other = NULL;
@@ -585,6 +655,8 @@ int main(void) {
         WITH_AIR(full_of_connections_it_still_answers),
         WITH_AIR(those_who_dawdle_keep_nobody_out),
         WITH_AIR(out_of_descriptors_it_goes_on),
+        WITH_SERVER(borrowed_sockets_are_served_and_stay_open),
+        WITH_SERVER(what_does_not_listen_is_not_borrowed),
         WITH_SERVER(bad_settings_and_addresses_are_refused),
         WITH_SERVER(a_stop_finishes_and_takes_nobody_new),
         WITH_SERVER(random_bytes_do_no_harm),

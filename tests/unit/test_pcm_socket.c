@@ -291,6 +291,37 @@ static void test_more_than_the_most_are_turned_away(void **state) {
     await(fixture, has_producers, 0);
 }
 
+static void test_a_borrowed_socket_is_read_and_stays(void **state) {
+    struct fixture *fixture = *state;
+    uint8_t frame[FRAME_BYTES] = {1};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", fixture->path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(tower_router_new(fixture->clock, 8, FRAME_BYTES, &fixture->router), 0);
+    const struct tower_pcm_socket_config config = {
+        .clock = fixture->clock,
+        .listen_fd = &fd,
+        .frame_samples = 1152,
+        .router = fixture->router,
+    };
+    assert_int_equal(tower_pcm_socket_new(&config, &fixture->socket), -EINVAL);
+    assert_int_equal(listen(fd, 4), 0);
+    for (uint64_t round = 1; round <= 2; round++) {
+        /* Who came before there was anybody to read waits in it. */
+        int producer = connect_producer(fixture);
+        assert_int_equal(send(producer, frame, sizeof frame, 0), FRAME_BYTES);
+        assert_int_equal(tower_pcm_socket_new(&config, &fixture->socket), 0);
+        assert_int_equal(tower_pcm_socket_start(fixture->socket), 0);
+        await(fixture, has_frames, 1);
+        tower_pcm_socket_free(fixture->socket);
+        fixture->socket = NULL;
+        close(producer);
+        assert_int_equal(access(fixture->path, F_OK), 0);
+    }
+    assert_int_equal(close(fd), 0);
+}
+
 static void test_paths_that_will_not_do(void **state) {
     struct fixture *fixture = *state;
     struct tower_pcm_socket *other = NULL;
@@ -358,6 +389,7 @@ int main(void) {
         TEST(test_what_the_cushion_holds_is_played_when_the_producer_goes),
         TEST(test_idle_producer_makes_way_for_one_with_audio),
         TEST(test_more_than_the_most_are_turned_away),
+        TEST(test_a_borrowed_socket_is_read_and_stays),
         TEST(test_paths_that_will_not_do),
         TEST(test_stale_socket_is_replaced_and_folder_made),
     };
