@@ -3,13 +3,27 @@
 #define TOWER_SERVICE_H
 
 #include "tower/config.h"
+#include "tower/http_server.h"
 #include "tower/status.h"
 
 struct tower_service;
 
+/* Sockets that listen already, to be used in place of those that the settings `host`, `port` and
+ * `socket` ask for. */
+struct tower_service_sockets {
+    int http_fds[TOWER_HTTP_LISTEN_FDS_MAX];
+    size_t n_http_fds; /* 0: none */
+    int pcm_fd;        /* -1: none */
+};
+
+#define TOWER_SERVICE_SOCKETS_NONE                                                                 \
+    { .pcm_fd = -1 }
+
 /* Build everything and start nothing: memory, encoders, sockets. Whatever can be wrong with the
- * settings or the machine is found here. Errors: a negative errno with one line in `error`. */
-int tower_service_new(const struct tower_config *config, struct tower_clock *clock,
+ * settings or the machine is found here. `sockets` (NULL: none) are borrowed until free and stay
+ * open. Errors: a negative errno with one line in `error`. */
+int tower_service_new(const struct tower_config *config,
+                      const struct tower_service_sockets *sockets, struct tower_clock *clock,
                       struct tower_service **ret_service, char *error, size_t error_bytes);
 void tower_service_free(struct tower_service *service);
 

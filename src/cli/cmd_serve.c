@@ -1,7 +1,9 @@
 /* cmd_serve.c - `tower serve`: settings, signals, banner; the rest is TowerService's. */
 #include "cmd_serve.h"
 
+#include "passed_sockets.h"
 #include "program.h"
+#include "service_manager.h"
 #include "tower/log.h"
 #include "tower/producer.h"
 #include "tower/service.h"
@@ -101,12 +103,30 @@ static void block_signals(sigset_t *ret_stop) {
     (void)signal(SIGPIPE, SIG_IGN);
 }
 
-static void wait_for_stop(const sigset_t *stop) {
+static void tell_manager(struct tower_service_manager *manager, struct tower_service *service) {
+    struct tower_status status;
+    char text[TOWER_SERVICE_MANAGER_STATUS_BYTES];
+    tower_service_get_status(service, &status);
+    tower_service_manager_describe(&status, text, sizeof text);
+    tower_service_manager_status(manager, text);
+    if (status.state == TOWER_SERVICE_ON_AIR)
+        (void)tower_service_manager_ready(manager);
+    tower_service_manager_beat(manager, status.now_ns, status.air_frames);
+}
+
+static void wait_for_stop(const sigset_t *stop, struct tower_service_manager *manager,
+                          struct tower_service *service) {
     const struct timespec same = {.tv_nsec = SAME_SIGNAL_NS};
+    int64_t interval_ns = tower_service_manager_interval_ns(manager);
+    const struct timespec interval = {.tv_sec = interval_ns / TOWER_NS_PER_S,
+                                      .tv_nsec = interval_ns % TOWER_NS_PER_S};
     int signal_number;
     do {
-        signal_number = sigwaitinfo(stop, NULL);
+        if (interval_ns != INT64_MAX)
+            tell_manager(manager, service);
+        signal_number = sigtimedwait(stop, NULL, interval_ns != INT64_MAX ? &interval : NULL);
     } while (signal_number < 0);
+    (void)tower_service_manager_stopping(manager);
     tower_log(TOWER_LOG_INFO, "serve", "stopping: %s", strsignal(signal_number));
     while (sigtimedwait(stop, NULL, &same) > 0)
         continue;
@@ -127,10 +147,11 @@ static bool is_runtime_error(int error) {
            error == -EAGAIN || error == -EIO;
 }
 
-static int run(const struct tower_config *config, const sigset_t *stop) {
+static int run(const struct tower_config *config, const struct tower_service_sockets *sockets,
+               struct tower_service_manager *manager, const sigset_t *stop) {
     struct tower_service *service;
     char error[1024] = "";
-    int ret = tower_service_new(config, tower_clock_real(), &service, error, sizeof error);
+    int ret = tower_service_new(config, sockets, tower_clock_real(), &service, error, sizeof error);
     if (ret < 0) {
         (void)fprintf(stderr, "%s\n", error);
         return is_runtime_error(ret) ? TOWER_EXIT_FAILED : TOWER_EXIT_USAGE;
@@ -148,7 +169,7 @@ static int run(const struct tower_config *config, const sigset_t *stop) {
         __fpurge(stdout);
         clearerr(stdout);
     }
-    wait_for_stop(stop);
+    wait_for_stop(stop, manager, service);
     ret = tower_service_stop(service);
     if (ret < 0)
         tower_log(TOWER_LOG_ERROR, "serve", "not stopped in order: %s", strerror(-ret));
@@ -158,15 +179,21 @@ static int run(const struct tower_config *config, const sigset_t *stop) {
 
 int tower_cmd_serve(int argc, char **argv) {
     struct tower_config config;
+    struct tower_service_sockets sockets = TOWER_SERVICE_SOCKETS_NONE;
+    struct tower_service_manager manager = TOWER_SERVICE_MANAGER_NONE;
     char error[1024];
     tower_config_init(&config);
-    int ret = tower_config_read_arguments(&config, argc, argv, usage, error, sizeof error);
+    int ret = tower_passed_sockets_take(&sockets, error, sizeof error);
+    if (ret == 0)
+        ret = tower_config_read_arguments(&config, argc, argv, usage, error, sizeof error);
     if (ret < 0) {
         (void)fprintf(stderr, "%s\n", error);
         return TOWER_EXIT_USAGE;
     }
     if (ret > 0)
         return TOWER_EXIT_OK;
+    int manager_error = tower_service_manager_init(&manager);
+    tower_passed_sockets_apply(&sockets, &config);
     sigset_t stop;
     block_signals(&stop);
     ret = tower_log_start(config.log_level);
@@ -174,7 +201,12 @@ int tower_cmd_serve(int argc, char **argv) {
         (void)fprintf(stderr, "starting the log: %s\n", strerror(-ret));
         return TOWER_EXIT_FAILED;
     }
-    int exit_code = run(&config, &stop);
+    if (manager_error < 0)
+        tower_log(TOWER_LOG_WARNING, "serve", "the service manager is told nothing: %s",
+                  manager_error == -EINVAL ? "NOTIFY_SOCKET or WATCHDOG_USEC makes no sense"
+                                           : strerror(-manager_error));
+    int exit_code = run(&config, &sockets, &manager, &stop);
+    tower_service_manager_done(&manager);
     tower_log_stop();
     return exit_code;
 }

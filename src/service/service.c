@@ -31,6 +31,7 @@ struct tower_service {
     /* Constant after new. The parts, in the order they are built. */
     struct tower_config config;
     char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
+    struct tower_service_sockets sockets;
     struct tower_clock *clock;
     struct tower_router *router;
     struct tower_input_monitor *monitor;
@@ -323,6 +324,7 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
     struct tower_pcm_socket_config ingest = {
         .clock = service->clock,
         .path = config->socket_path,
+        .listen_fd = service->sockets.pcm_fd >= 0 ? &service->sockets.pcm_fd : NULL,
         .frame_samples = config->frame_samples,
         .router = service->router,
         .cushion_frames = config->cushion_frames,
@@ -341,6 +343,8 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .clock = service->clock,
         .host = config->host,
         .port = config->port,
+        .listen_fds = service->sockets.http_fds,
+        .n_listen_fds = service->sockets.n_http_fds,
         .air = service->air,
         .fanouts = service->fanouts,
         .n_fanouts = service->n_fanouts,
@@ -376,12 +380,15 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
     return 0;
 }
 
-int tower_service_new(const struct tower_config *config, struct tower_clock *clock,
+int tower_service_new(const struct tower_config *config,
+                      const struct tower_service_sockets *sockets, struct tower_clock *clock,
                       struct tower_service **ret_service, char *error, size_t error_bytes) {
     struct tower_service *service = calloc(1, sizeof *service);
     if (!service)
         return fail(error, error_bytes, -ENOMEM, "making the service", "", "");
     service->config = *config;
+    service->sockets =
+        sockets ? *sockets : (struct tower_service_sockets)TOWER_SERVICE_SOCKETS_NONE;
     service->clock = clock;
     service->last_air_ns = INT64_MIN;
     service->started_ns = tower_clock_now_ns(clock);

@@ -127,7 +127,7 @@ static void test_a0_service_runs_pump_for_its_lifetime(void **state) {
     config.port = 0;
     config.cushion_frames = 0;
     test_folder_file(&folder, "pcm.sock", config.socket_path, sizeof(config.socket_path));
-    if (tower_service_new(&config, tower_clock_real(), &service, error, sizeof(error)) != 0) {
+    if (tower_service_new(&config, NULL, tower_clock_real(), &service, error, sizeof(error)) != 0) {
         fail_msg("tower_service_new: %s", error);
     }
     assert_int_equal(service_status(service).pump.ticks_due, 0);

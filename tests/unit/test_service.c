@@ -50,8 +50,8 @@ static int teardown(void **state) {
 
 static void start(struct fixture *fixture) {
     char error[512] = "";
-    assert_int_equal(tower_service_new(&fixture->config, tower_clock_real(), &fixture->service,
-                                       error, sizeof error),
+    assert_int_equal(tower_service_new(&fixture->config, NULL, tower_clock_real(),
+                                       &fixture->service, error, sizeof error),
                      0);
     assert_int_equal(tower_service_start(fixture->service, error, sizeof error), 0);
 }
@@ -223,12 +223,14 @@ static void test_what_cannot_be_had_is_said(void **state) {
     start(fixture);
     config.port = tower_service_port(fixture->service);
     (void)snprintf(config.socket_path, sizeof config.socket_path, "%s/other.sock", fixture->folder);
-    assert_true(tower_service_new(&config, tower_clock_real(), &other, error, sizeof error) < 0);
+    assert_true(tower_service_new(&config, NULL, tower_clock_real(), &other, error, sizeof error) <
+                0);
     assert_non_null(strstr(error, "port = "));
     assert_non_null(strstr(error, "--port"));
     config.port = 0;
     memcpy(config.socket_path, fixture->config.socket_path, sizeof config.socket_path);
-    assert_true(tower_service_new(&config, tower_clock_real(), &other, error, sizeof error) < 0);
+    assert_true(tower_service_new(&config, NULL, tower_clock_real(), &other, error, sizeof error) <
+                0);
     assert_non_null(strstr(error, "socket = "));
     assert_non_null(strstr(error, fixture->config.socket_path));
     assert_non_null(strstr(error, "--socket"));
