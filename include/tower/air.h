@@ -16,7 +16,18 @@ struct tower_air;
 /* Make a ring of at least `ring_bytes` (rounded up to a power of two, 4 KiB to 1 GiB) that can look
  * back on at least `frames` frame boundaries. Errors: -EINVAL, -ENOMEM, -EMFILE. */
 int tower_air_new(size_t ring_bytes, size_t frames, struct tower_air **ret_air);
+/* The same from the region behind `fd`, as a process that was killed left it; -1 is
+ * tower_air_new(). Bytes, frames and positions go on where they were; a frame that was not
+ * published to its end is as if it had never come. Returns 1 then. Where the sizes asked for are
+ * others, what there is goes to a ring of these. Where what is behind `fd` does not hold, a warning
+ * is logged and the ring is made anew: returns 0. `fd` belongs to the air if tower_air_fd() is the
+ * same then, else it is still the caller's, and open. Nobody else uses the region. Errors: as
+ * above. */
+int tower_air_open(int fd, size_t ring_bytes, size_t frames, struct tower_air **ret_air);
 void tower_air_free(struct tower_air *air);
+
+/* Of the region it lies in: for tower_air_open() in the next process. Stays the air's. */
+int tower_air_fd(const struct tower_air *air);
 
 /* Put one encoded frame on air and wake every reader thread that asked. One writer thread. Never
  * blocks. Errors: -EINVAL (empty, or more than a quarter of the ring). */

@@ -25,8 +25,19 @@ struct tower_title {
 
 struct tower_titles;
 
-/* Errors: -ENOMEM. */
+/* Errors: -ENOMEM, -EMFILE, -ENFILE. */
 int tower_titles_new(struct tower_titles **ret_titles);
+
+/* The same with the titles that had gone on air, from the region behind `fd` as a process that was
+ * killed left it; -1 is tower_titles_new(). `head` is that of the air they are titles of. Returns 1
+ * then. Where they do not hold, a warning is logged and there are none: returns 0. `fd` belongs to
+ * the titles if tower_titles_fd() is the same then, else it is still the caller's, and open. Nobody
+ * else uses the region. Errors: as above. */
+int tower_titles_open(int fd, uint64_t head, struct tower_titles **ret_titles);
+
+/* Of the region they lie in: for tower_titles_open() in the next process. Stays the titles'. */
+int tower_titles_fd(const struct tower_titles *titles);
+
 /* Nobody uses it any more. Takes NULL. */
 void tower_titles_free(struct tower_titles *titles);
 

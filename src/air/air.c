@@ -1,6 +1,7 @@
 /* air.c - the air ring: bytes and frame boundaries in a region, one writer, lock-free readers. */
 #include "tower/air.h"
 
+#include "tower/log.h"
 #include "tower/region.h"
 
 #include "fd.h"
@@ -15,7 +16,10 @@
 #define AIR_VERSION 1
 #define RING_BYTES_MIN ((size_t)4096)
 #define RING_BYTES_MAX ((size_t)1 << 30)
+#define INDEX_SLOTS_MIN ((size_t)8)
 #define INDEX_SLOTS_MAX ((size_t)1 << 24)
+/* Published so far: far more than any station gets to, and far from wrapping round. */
+#define HEAD_MAX (UINT64_C(1) << 62)
 #define WAKERS_MAX 64
 #define CACHE_LINE 64
 
@@ -29,6 +33,10 @@ struct air_header {
     uint64_t ring_offset;  /* of the ring in the region */
     uint64_t index_slots;  /* a power of two */
     uint64_t index_offset; /* of the index in the region */
+
+    /* Constant once made or opened. What came before them is not there. */
+    uint64_t first_byte;
+    uint64_t first_frame; /* the first whose boundary is in the index */
 
     /* Atomic, written by the writer, read by anyone. */
     _Alignas(CACHE_LINE) _Atomic uint64_t head; /* bytes published */
@@ -59,39 +67,211 @@ static size_t round_up_to_power_of_two(size_t value, size_t minimum) {
     return power;
 }
 
-int tower_air_new(size_t ring_bytes, size_t frames, struct tower_air **ret_air) {
+struct layout {
+    size_t ring_bytes;
+    size_t ring_offset;
+    size_t index_slots;
+    size_t index_offset;
+    size_t region_bytes;
+};
+
+static int lay_out(size_t ring_bytes, size_t frames, struct layout *ret_layout) {
     /* One slot for the boundary at the head, one that the writer may be at. */
     if (ring_bytes == 0 || ring_bytes > RING_BYTES_MAX || frames > INDEX_SLOTS_MAX - 2)
         return -EINVAL;
-    size_t ring_size = round_up_to_power_of_two(ring_bytes, RING_BYTES_MIN);
-    size_t slots = round_up_to_power_of_two(frames + 2, 8);
-    size_t ring_offset = round_up_to_power_of_two(sizeof(struct air_header), RING_BYTES_MIN);
-    size_t index_offset = ring_offset + ring_size;
+    struct layout layout = {
+        .ring_bytes = round_up_to_power_of_two(ring_bytes, RING_BYTES_MIN),
+        .ring_offset = round_up_to_power_of_two(sizeof(struct air_header), RING_BYTES_MIN),
+        .index_slots = round_up_to_power_of_two(frames + 2, INDEX_SLOTS_MIN),
+    };
+    layout.index_offset = layout.ring_offset + layout.ring_bytes;
+    layout.region_bytes = layout.index_offset + layout.index_slots * sizeof(uint64_t);
+    *ret_layout = layout;
+    return 0;
+}
 
-    struct tower_air *air = calloc(1, sizeof *air);
-    if (!air)
-        return -ENOMEM;
-    int error =
-        tower_region_init(&air->region, "tower-air", index_offset + slots * sizeof *air->index);
-    if (error < 0) {
-        free(air);
+static void attach(struct tower_air *air, const struct tower_region *region,
+                   const struct layout *layout) {
+    uint8_t *memory = region->memory;
+    air->region = *region;
+    air->header = region->memory;
+    air->ring = memory + layout->ring_offset;
+    air->ring_bytes = layout->ring_bytes;
+    air->index = (_Atomic uint64_t *)(void *)(memory + layout->index_offset);
+    air->index_slots = layout->index_slots;
+}
+
+static int make(struct tower_air *air, const struct layout *layout) {
+    struct tower_region region;
+    int error = tower_region_init(&region, "tower-air", layout->region_bytes);
+    if (error < 0)
         return error;
-    }
-    uint8_t *memory = air->region.memory;
-    air->header = (struct air_header *)air->region.memory;
+    attach(air, &region, layout);
     air->header->magic = AIR_MAGIC;
     air->header->version = AIR_VERSION;
     air->header->header_bytes = sizeof *air->header;
-    air->header->ring_bytes = ring_size;
-    air->header->ring_offset = ring_offset;
-    air->header->index_slots = slots;
-    air->header->index_offset = index_offset;
-    air->ring = memory + ring_offset;
-    air->ring_bytes = ring_size;
-    air->index = (_Atomic uint64_t *)(void *)(memory + index_offset);
-    air->index_slots = slots;
-    *ret_air = air;
+    air->header->ring_bytes = layout->ring_bytes;
+    air->header->ring_offset = layout->ring_offset;
+    air->header->index_slots = layout->index_slots;
+    air->header->index_offset = layout->index_offset;
     return 0;
+}
+
+int tower_air_new(size_t ring_bytes, size_t frames, struct tower_air **ret_air) {
+    return tower_air_open(-1, ring_bytes, frames, ret_air);
+}
+
+/* ---- going on with what another process left ---- */
+
+static uint64_t boundary(const struct tower_air *air, uint64_t frame) {
+    return atomic_load_explicit(&air->index[frame & (air->index_slots - 1)], memory_order_acquire);
+}
+
+/* The frame number of the oldest boundary in the index; the writer may be at the one before. */
+static uint64_t oldest_indexed(const struct tower_air *air, uint64_t frames) {
+    uint64_t oldest = frames > air->index_slots - 2 ? frames - (air->index_slots - 2) : 0;
+    return oldest < air->header->first_frame ? air->header->first_frame : oldest;
+}
+
+static bool is_power_of_two(uint64_t value) {
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* What the header says of the sizes; false where that is not so, or cannot be. */
+static bool read_layout(const struct tower_region *region, struct layout *ret_layout) {
+    const struct air_header *header = region->memory;
+    if (header->magic != AIR_MAGIC || header->version != AIR_VERSION ||
+        header->header_bytes != sizeof *header)
+        return false;
+    uint64_t ring_bytes = header->ring_bytes, slots = header->index_slots;
+    if (!is_power_of_two(ring_bytes) || ring_bytes < RING_BYTES_MIN ||
+        ring_bytes > RING_BYTES_MAX || !is_power_of_two(slots) || slots < INDEX_SLOTS_MIN ||
+        slots > INDEX_SLOTS_MAX)
+        return false;
+    (void)lay_out((size_t)ring_bytes, (size_t)slots - 2, ret_layout);
+    return header->ring_offset == ret_layout->ring_offset &&
+           header->index_offset == ret_layout->index_offset &&
+           region->size_bytes >= ret_layout->region_bytes;
+}
+
+/* Bring what the writer was killed in the middle of to an end, or take it back: see the order of
+ * its stores in tower_air_publish(). False if it cannot have come to be as it is. Doing it twice
+ * changes nothing more, as this process may be killed in the middle of it too. */
+static bool repair(struct tower_air *air) {
+    struct air_header *header = air->header;
+    uint64_t head = header->head, frames = header->frames, claimed = header->claimed;
+    if (head > HEAD_MAX || claimed < head || claimed - head > air->ring_bytes / 4)
+        return false;
+    /* The head was stored, and the count not any more. */
+    if (boundary(air, frames) != head) {
+        if (boundary(air, frames + 1) != head)
+            return false;
+        header->frames = ++frames;
+    }
+    if (frames > head || header->first_byte > head || header->first_frame > frames)
+        return false;
+    /* A frame that was claimed and never published may have been written over the oldest bytes. */
+    if (claimed > air->ring_bytes && header->first_byte < claimed - air->ring_bytes)
+        header->first_byte = claimed - air->ring_bytes;
+    uint64_t first = frames;
+    for (uint64_t oldest = oldest_indexed(air, frames); first > oldest; first--) {
+        uint64_t begin = boundary(air, first - 1), end = boundary(air, first);
+        if (begin >= end || end - begin > air->ring_bytes / 4)
+            break;
+    }
+    if (header->first_frame < first && first > oldest_indexed(air, frames))
+        header->first_frame = first;
+    return true;
+}
+
+static void copy_bytes(struct tower_air *to, const struct tower_air *from, uint64_t begin,
+                       uint64_t end) {
+    while (begin < end) {
+        size_t from_place = (size_t)(begin & (from->ring_bytes - 1));
+        size_t to_place = (size_t)(begin & (to->ring_bytes - 1));
+        size_t bytes = (size_t)(end - begin);
+        if (bytes > from->ring_bytes - from_place)
+            bytes = (size_t)from->ring_bytes - from_place;
+        if (bytes > to->ring_bytes - to_place)
+            bytes = (size_t)to->ring_bytes - to_place;
+        memcpy(to->ring + to_place, from->ring + from_place, bytes);
+        begin += bytes;
+    }
+}
+
+/* As much of `from`, which is whole, as there is room for in `to`, which is new. */
+static void copy_air(struct tower_air *to, const struct tower_air *from) {
+    uint64_t head = from->header->head, frames = from->header->frames;
+    uint64_t bytes = head - from->header->first_byte;
+    if (bytes > from->ring_bytes)
+        bytes = from->ring_bytes;
+    if (bytes > to->ring_bytes)
+        bytes = to->ring_bytes;
+    copy_bytes(to, from, head - bytes, head);
+    to->header->first_byte = head - bytes;
+    uint64_t oldest = oldest_indexed(from, frames);
+    if (oldest < oldest_indexed(to, frames))
+        oldest = oldest_indexed(to, frames);
+    for (uint64_t frame = oldest; frame <= frames; frame++)
+        to->index[frame & (to->index_slots - 1)] = boundary(from, frame);
+    to->header->first_frame = oldest;
+    to->header->claimed = head;
+    to->header->head = head;
+    to->header->frames = frames;
+}
+
+/* Returns 1 if `air` has what is behind `fd`, 0 if that does not hold. */
+static int take_over(struct tower_air *air, int fd, const struct layout *layout) {
+    struct tower_region region;
+    struct layout before;
+    int error = tower_region_open(&region, fd, sizeof(struct air_header));
+    if (error < 0)
+        return error == -ENOMEM ? error : 0;
+    struct tower_air old = {.n_wakers = 0};
+    int result = 0;
+    if (read_layout(&region, &before)) {
+        attach(&old, &region, &before);
+        result = repair(&old) ? 1 : 0;
+    }
+    if (result == 1 && before.ring_bytes == layout->ring_bytes &&
+        before.index_slots == layout->index_slots) {
+        attach(air, &region, layout);
+        return 1;
+    }
+    if (result == 1 && (error = make(air, layout)) == 0)
+        copy_air(air, &old);
+    /* Until the caller has done with it the descriptor stays, not the mapping. */
+    region.fd = -1;
+    tower_region_done(&region);
+    return error < 0 ? error : result;
+}
+
+int tower_air_open(int fd, size_t ring_bytes, size_t frames, struct tower_air **ret_air) {
+    struct layout layout;
+    int result = lay_out(ring_bytes, frames, &layout);
+    if (result < 0)
+        return result;
+    struct tower_air *air = calloc(1, sizeof *air);
+    if (!air)
+        return -ENOMEM;
+    if (fd >= 0) {
+        result = take_over(air, fd, &layout);
+        if (result == 0)
+            tower_log(TOWER_LOG_WARNING, "air",
+                      "the air ring that was left is not sound: begun anew");
+    }
+    if (result == 0)
+        result = make(air, &layout);
+    if (result < 0) {
+        free(air);
+        return result;
+    }
+    *ret_air = air;
+    return result;
+}
+
+int tower_air_fd(const struct tower_air *air) {
+    return air->region.fd;
 }
 
 void tower_air_free(struct tower_air *air) {
@@ -120,7 +300,9 @@ int tower_air_publish(struct tower_air *air, const uint8_t *frame, size_t bytes)
      * time has passed is seen to by tower_air_peek(). */
     (void)atomic_load_explicit(&header->rounds, memory_order_acquire);
 
-    /* An exchange, so that the write below comes after it for whoever looks at it. */
+    /* In this order, of which a kill leaves any beginning for repair(): the claim, the bytes, the
+     * index, the head, the count. An exchange, so that the write below comes after it for whoever
+     * looks at it. */
     (void)atomic_exchange_explicit(&header->claimed, head + bytes, memory_order_acq_rel);
     size_t place = (size_t)(head & (air->ring_bytes - 1));
     size_t first = air->ring_bytes - place < bytes ? air->ring_bytes - place : bytes;
@@ -145,10 +327,6 @@ uint64_t tower_air_frames(const struct tower_air *air) {
     return atomic_load_explicit(&air->header->frames, memory_order_acquire);
 }
 
-static uint64_t boundary(const struct tower_air *air, uint64_t frame) {
-    return atomic_load_explicit(&air->index[frame & (air->index_slots - 1)], memory_order_acquire);
-}
-
 /* The first boundary at or after `cursor` among those of the frames `low` to `high`, which rise;
  * that of `high` where there is none. */
 static uint64_t find_boundary(const struct tower_air *air, uint64_t low, uint64_t high,
@@ -161,11 +339,6 @@ static uint64_t find_boundary(const struct tower_air *air, uint64_t low, uint64_
             high = middle;
     }
     return boundary(air, high);
-}
-
-/* The frame number of the oldest boundary in the index; the writer may be at the one before. */
-static uint64_t oldest_indexed(const struct tower_air *air, uint64_t frames) {
-    return frames > air->index_slots - 2 ? frames - (air->index_slots - 2) : 0;
 }
 
 /* The first boundary at or after `cursor`, at most `frames_back` frames before the head. Starts
@@ -186,6 +359,8 @@ static uint64_t look_up(const struct tower_air *air, uint64_t frames_back, uint6
 uint64_t tower_air_back(const struct tower_air *air, uint64_t frames) {
     uint64_t head = atomic_load_explicit(&air->header->head, memory_order_acquire);
     uint64_t limit = head > air->ring_bytes / 2 ? head - air->ring_bytes / 2 : 0;
+    if (limit < air->header->first_byte)
+        limit = air->header->first_byte;
     return look_up(air, frames, limit);
 }
 
@@ -202,7 +377,7 @@ int64_t tower_air_peek(const struct tower_air *air, uint64_t cursor, size_t max_
         return -EINVAL;
     /* The last quarter before the overwriting is left alone: the frame being written now may take
      * up some of it, and a reader needs time to use what it gets. */
-    if (head - cursor > air->ring_bytes / 4 * 3)
+    if (head - cursor > air->ring_bytes / 4 * 3 || cursor < air->header->first_byte)
         return -ESTALE;
     size_t bytes = (size_t)(head - cursor);
     if (bytes > max_bytes)
@@ -222,7 +397,7 @@ int64_t tower_air_peek(const struct tower_air *air, uint64_t cursor, size_t max_
 static bool is_intact(const struct tower_air *air, uint64_t cursor) {
     /* Adding nothing, where a load would let reads that came before it move behind it. */
     uint64_t claimed = atomic_fetch_add_explicit(&air->header->claimed, 0, memory_order_acq_rel);
-    return claimed - cursor <= air->ring_bytes;
+    return claimed - cursor <= air->ring_bytes && cursor >= air->header->first_byte;
 }
 
 int64_t tower_air_copy_rest(const struct tower_air *air, uint64_t cursor, uint8_t *ret_data,
