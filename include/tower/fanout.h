@@ -67,6 +67,10 @@ struct tower_fanout_listener {
 int tower_fanout_new(const struct tower_fanout_config *config, struct tower_fanout **ret_fanout);
 void tower_fanout_free(struct tower_fanout *fanout);
 
+/* Of the region its listeners lie in: for the next process, see tower/heritage.h. Stays the
+ * fan-out's. */
+int tower_fanout_table_fd(const struct tower_fanout *fanout);
+
 /* Errors: -EALREADY (it was started before), -EAGAIN (no thread). */
 int tower_fanout_start(struct tower_fanout *fanout);
 

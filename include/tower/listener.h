@@ -27,7 +27,7 @@ struct tower_icy {
 
 struct tower_listener {
     uint64_t cursor;      /* next byte of the stream it gets */
-    uint64_t sent_bytes;  /* of stream */
+    uint64_t wire_bytes;  /* that its socket has taken, with the response's header and all blocks */
     int64_t connected_ns; /* on the clock */
     int64_t progress_ns;  /* when it last took a byte */
     int32_t fd;           /* -1: the place is free */
@@ -38,7 +38,7 @@ struct tower_listener {
     uint8_t is_blocked;   /* its socket is full; EPOLLOUT is armed */
     uint8_t phase;        /* group it is served with */
     uint8_t mount;
-    uint8_t is_used;
+    uint8_t is_used;    /* 1: the rest of it is right; stored last */
     uint8_t reads_left; /* reads of what the client still sends; 0: no longer looked at */
     uint8_t moves;      /* nearer the present, since it last was there */
     uint8_t wants_titles;

@@ -13,6 +13,7 @@
 #include "tower/format.h"
 #include "tower/frame_ring.h"
 #include "tower/framer.h"
+#include "tower/heritage.h"
 #include "tower/histogram.h"
 #include "tower/http_server.h"
 #include "tower/input_monitor.h"

@@ -4,6 +4,7 @@
 #include "fanout_worker.h"
 #include "fd.h"
 #include "thread.h"
+#include "wire_bytes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -114,8 +115,32 @@ int tower_fanout_stop(struct tower_fanout *fanout, int64_t drain_ns) {
     return fanout->n_cut;
 }
 
+void tower_fanout_enter(struct tower_fanout *fanout, uint32_t place) {
+    struct tower_listener *listener = tower_fanout_at(fanout, place);
+    tower_listener_table_settle(&fanout->table, place);
+    listener->next = fanout->pending;
+    fanout->pending = place;
+    tower_fanout_count(&fanout->with_titles, listener->wants_titles);
+    tower_fanout_count(&fanout->listeners, 1);
+    tower_fanout_note_peak(fanout, tower_fanout_counted(&fanout->listeners));
+}
+
+void tower_fanout_note_peak(struct tower_fanout *fanout, uint64_t listeners) {
+    if (listeners <= tower_fanout_counted(&fanout->listeners_peak))
+        return;
+    atomic_store_explicit(&fanout->listeners_peak, listeners, memory_order_relaxed);
+    fanout->table.header->n_peak = (uint32_t)listeners;
+}
+
+int tower_fanout_table_fd(const struct tower_fanout *fanout) {
+    return fanout->table.region.fd;
+}
+
 int tower_fanout_add(struct tower_fanout *fanout, const struct tower_fanout_listener *listener) {
     int error = 0;
+    uint64_t wire_bytes = 0;
+    /* Where it cannot be had there is no accounting, at the end as at the beginning. */
+    (void)tower_wire_bytes(listener->fd, &wire_bytes);
     pthread_mutex_lock(&fanout->lock);
     uint32_t place = TOWER_LISTENER_NONE;
     if (!fanout->is_running) {
@@ -130,15 +155,10 @@ int tower_fanout_add(struct tower_fanout *fanout, const struct tower_fanout_list
         taken->mount = listener->mount;
         taken->wants_titles = listener->wants_titles;
         taken->address = listener->address;
+        taken->wire_bytes = wire_bytes;
         tower_icy_init(&taken->icy);
-        taken->next = fanout->pending;
-        fanout->pending = place;
+        tower_fanout_enter(fanout, place);
         tower_fanout_count(&fanout->accepted, 1);
-        tower_fanout_count(&fanout->with_titles, listener->wants_titles);
-        tower_fanout_count(&fanout->listeners, 1);
-        uint64_t listeners = tower_fanout_counted(&fanout->listeners);
-        if (listeners > tower_fanout_counted(&fanout->listeners_peak))
-            atomic_store_explicit(&fanout->listeners_peak, listeners, memory_order_relaxed);
     }
     pthread_mutex_unlock(&fanout->lock);
     if (error == 0)

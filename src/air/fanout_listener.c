@@ -36,8 +36,12 @@ void tower_fanout_end(struct tower_fanout *fanout, uint32_t place, enum tower_li
     tower_fanout_unlink(fanout, place);
     if (listener->is_blocked)
         atomic_fetch_sub_explicit(&fanout->n_blocked, 1, memory_order_relaxed);
-    /* Closing takes it out of the epoll too. */
-    tower_fd_close(&listener->fd);
+    /* Closing takes it out of the epoll too. The place must not name the descriptor any more by
+     * then: another thread may be given the same number, and this process be killed right there. */
+    int fd = listener->fd;
+    listener->fd = -1;
+    TOWER_LISTENER_IN_ORDER();
+    tower_fd_close(&fd);
     fanout->sending_since_ns = TOWER_FANOUT_NOT_KNOWN;
     if (fanout->config.addresses)
         tower_addresses_leave(fanout->config.addresses, listener->address);
@@ -103,6 +107,24 @@ static ssize_t send_timed(struct tower_fanout *fanout, int fd, struct iovec *pie
     return sent;
 }
 
+/* Note how the listener is before `bytes` bytes are sent to it. A kill leaves the record either
+ * whole or saying that there is none: and then the send before has been noted in the listener, and
+ * this one has not begun. */
+static void note_undo(struct tower_fanout *fanout, uint32_t place, size_t bytes) {
+    const struct tower_listener *listener = tower_fanout_at(fanout, place);
+    struct tower_listener_undo *undo = &fanout->table.header->undo;
+    undo->place = TOWER_LISTENER_NONE;
+    TOWER_LISTENER_IN_ORDER();
+    undo->generation = listener->generation;
+    undo->cursor = listener->cursor;
+    undo->wire_bytes = listener->wire_bytes;
+    undo->attempted_bytes = bytes;
+    undo->icy = listener->icy;
+    undo->moves = listener->moves;
+    TOWER_LISTENER_IN_ORDER();
+    undo->place = place;
+}
+
 /* Send the listener the `bytes` of stream that follow its cursor, and its titles between them, in
  * one call. Returns true if it took all of the call; else it waits for room, or has ended. */
 static bool send_stream(struct tower_fanout *fanout, uint32_t place, struct iovec *pieces, int n,
@@ -115,6 +137,7 @@ static bool send_stream(struct tower_fanout *fanout, uint32_t place, struct iove
         n = woven->n_pieces;
         bytes = woven->bytes;
     }
+    note_undo(fanout, place, bytes);
     ssize_t sent = send_timed(fanout, listener->fd, pieces, n);
     if (sent < 0) {
         if (errno == EAGAIN)
@@ -131,7 +154,7 @@ static bool send_stream(struct tower_fanout *fanout, uint32_t place, struct iove
     if (listener->wants_titles)
         stream_bytes = tower_icy_advance(&listener->icy, woven, (size_t)sent);
     listener->cursor += stream_bytes;
-    listener->sent_bytes += stream_bytes;
+    listener->wire_bytes += (uint64_t)sent;
     listener->progress_ns = fanout->now_ns;
     tower_fanout_count(&fanout->sent_bytes, stream_bytes);
     uint32_t generation = listener->generation;

@@ -106,7 +106,9 @@ static void take_up(struct tower_fanout *fanout, uint32_t place) {
     struct tower_listener *listener = tower_fanout_at(fanout, place);
     listener->phase = (uint8_t)(fanout->next_phase++ % fanout->n_groups);
     listener->reads_left = READS;
-    listener->connected_ns = fanout->now_ns;
+    /* Known of one that another process had before. */
+    if (listener->connected_ns == 0)
+        listener->connected_ns = fanout->now_ns;
     listener->progress_ns = fanout->now_ns;
     tower_fanout_link(fanout, place);
     if (!tower_fanout_watch(fanout, place, EPOLL_CTL_ADD)) {

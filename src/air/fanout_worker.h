@@ -88,6 +88,12 @@ static inline bool tower_fanout_is_same(const struct tower_listener *listener,
     return listener->fd >= 0 && listener->generation == generation;
 }
 
+/* The place has been taken and filled in: let the worker take it up. Under the lock. */
+void tower_fanout_enter(struct tower_fanout *fanout, uint32_t place);
+
+/* There are, or were, so many listeners at once. Under the lock. */
+void tower_fanout_note_peak(struct tower_fanout *fanout, uint64_t listeners);
+
 /* What the worker's thread runs, from start to stop: takes the struct tower_fanout. */
 void *tower_fanout_run(void *arg);
 

@@ -128,3 +128,26 @@ size_t tower_icy_advance(struct tower_icy *icy, const struct tower_icy_woven *wo
     }
     return stream_bytes;
 }
+
+bool tower_icy_is_sound(const struct tower_icy *icy) {
+    if (icy->block_sent == 0)
+        return icy->until_block <= TOWER_ICY_METAINT;
+    return icy->until_block == 0 && icy->block_sent < icy->block_bytes &&
+           icy->block_bytes <= TOWER_ICY_BLOCK_BYTES_MAX && icy->block_bytes % BLOCK_UNIT == 1;
+}
+
+uint64_t tower_icy_pass(struct tower_icy *icy, const struct tower_titles *titles, uint64_t cursor,
+                        uint64_t bytes) {
+    /* In place of the stream: what is woven depends on where it is, not on what it says. */
+    static uint8_t stream[TOWER_ICY_METAINT];
+    struct iovec piece = {.iov_base = stream, .iov_len = sizeof stream};
+    struct tower_icy_woven woven;
+    uint64_t stream_bytes = 0;
+    while (bytes > 0) {
+        tower_icy_weave(icy, titles, cursor + stream_bytes, &piece, 1, &woven);
+        size_t n = bytes < woven.bytes ? (size_t)bytes : woven.bytes;
+        stream_bytes += tower_icy_advance(icy, &woven, n);
+        bytes -= n;
+    }
+    return stream_bytes;
+}

@@ -53,4 +53,12 @@ void tower_icy_weave(const struct tower_icy *icy, const struct tower_titles *tit
  * stream. */
 size_t tower_icy_advance(struct tower_icy *icy, const struct tower_icy_woven *woven, size_t sent);
 
+/* Can a listener be where `icy` says? */
+bool tower_icy_is_sound(const struct tower_icy *icy);
+
+/* A listener with state `icy` at byte `cursor` of the stream took `bytes` bytes, blocks among them.
+ * Returns how many of them are stream. */
+uint64_t tower_icy_pass(struct tower_icy *icy, const struct tower_titles *titles, uint64_t cursor,
+                        uint64_t bytes);
+
 #endif
