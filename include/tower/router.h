@@ -31,7 +31,14 @@ struct tower_router_stats {
  * variable that is not such a number), -ENOMEM. */
 int tower_router_new(struct tower_clock *clock, size_t capacity_frames, size_t frame_bytes,
                      struct tower_router **ret_router);
+/* The same, going on with the frames and counters that another router left in the region behind
+ * `fd`, as tower_frame_ring_open() does. */
+int tower_router_open(struct tower_clock *clock, int fd, size_t capacity_frames, size_t frame_bytes,
+                      struct tower_router **ret_router, uint64_t *ret_lost_frames);
 void tower_router_free(struct tower_router *router);
+
+/* The descriptor of the region; the router's to close. */
+int tower_router_fd(const struct tower_router *router);
 
 /* Queue a copy of one frame (R6). Any thread, many at once; never waits (R3). Returns 1 if queued,
  * 0 if the queue was full and this frame, the newest, was dropped and counted (R7).

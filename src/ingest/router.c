@@ -7,23 +7,26 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* In the ring's region, so that the counters go on with the frames. */
+struct counters {
+    /* Atomic; written under the lock, read by anyone. */
+    _Atomic uint64_t partial;
+    _Atomic uint64_t underflow;
+};
+_Static_assert(sizeof(struct counters) <= TOWER_FRAME_RING_NOTE_BYTES, "the note is too small");
+
 struct tower_router {
     /* Constant. */
     struct tower_clock *clock;
     size_t frame_bytes;
     struct tower_frame_ring *ring;
+    struct counters *counters;
 
     pthread_mutex_t lock; /* R15: makes every operation atomic against every other */
     pthread_cond_t queued;
     /* Guarded by lock. */
     bool is_discontinuity; /* the next frame begins another programme */
     unsigned waiters;
-
-    /* Atomic; written under the lock, read by anyone. */
-    _Atomic uint64_t partial_count;
-    _Atomic uint64_t pushed_count;
-    _Atomic uint64_t popped_count;
-    _Atomic uint64_t underflow_count;
 };
 
 /* R5. Errors: -EINVAL. */
@@ -42,8 +45,8 @@ static int default_capacity(size_t *ret_capacity_frames) {
     return 0;
 }
 
-int tower_router_new(struct tower_clock *clock, size_t capacity_frames, size_t frame_bytes,
-                     struct tower_router **ret_router) {
+int tower_router_open(struct tower_clock *clock, int fd, size_t capacity_frames, size_t frame_bytes,
+                      struct tower_router **ret_router, uint64_t *ret_lost_frames) {
     if (!clock || frame_bytes == 0 || capacity_frames > TOWER_ROUTER_CAPACITY_MAX)
         return -EINVAL;
     int error = capacity_frames == 0 ? default_capacity(&capacity_frames) : 0;
@@ -54,26 +57,37 @@ int tower_router_new(struct tower_clock *clock, size_t capacity_frames, size_t f
         return -ENOMEM;
     router->clock = clock;
     router->frame_bytes = frame_bytes;
-    error = tower_frame_ring_new(capacity_frames, frame_bytes, TOWER_FRAME_RING_DROP_NEWEST,
-                                 &router->ring);
-    if (error < 0)
-        goto fail_ring;
     error = tower_mutex_init(&router->lock, 1);
     if (error < 0)
         goto fail_lock;
     error = tower_clock_cond_init(&router->queued);
     if (error < 0)
         goto fail_cond;
+    /* Last: once the region is ours we cannot fail and close it. */
+    error = tower_frame_ring_open(fd, capacity_frames, frame_bytes, TOWER_FRAME_RING_DROP_NEWEST,
+                                  &router->ring, ret_lost_frames);
+    if (error < 0)
+        goto fail_ring;
+    router->counters = tower_frame_ring_note(router->ring);
     *ret_router = router;
     return 0;
 
+fail_ring:
+    (void)pthread_cond_destroy(&router->queued);
 fail_cond:
     (void)pthread_mutex_destroy(&router->lock);
 fail_lock:
-    tower_frame_ring_free(router->ring);
-fail_ring:
     free(router);
     return error;
+}
+
+int tower_router_new(struct tower_clock *clock, size_t capacity_frames, size_t frame_bytes,
+                     struct tower_router **ret_router) {
+    return tower_router_open(clock, -1, capacity_frames, frame_bytes, ret_router, NULL);
+}
+
+int tower_router_fd(const struct tower_router *router) {
+    return tower_frame_ring_fd(router->ring);
 }
 
 void tower_router_free(struct tower_router *router) {
@@ -92,7 +106,7 @@ int tower_router_push_frame(struct tower_router *router, const void *frame, size
 int tower_router_push_marked_frame(struct tower_router *router, const void *frame,
                                    size_t frame_bytes, unsigned flags) {
     if (!frame || frame_bytes != router->frame_bytes) {
-        atomic_fetch_add_explicit(&router->partial_count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&router->counters->partial, 1, memory_order_relaxed);
         return -EINVAL;
     }
     pthread_mutex_lock(&router->lock);
@@ -101,7 +115,6 @@ int tower_router_push_marked_frame(struct tower_router *router, const void *fram
     int is_queued = tower_frame_ring_push(router->ring, frame, frame_bytes, flags);
     if (is_queued == 1) {
         router->is_discontinuity = false;
-        atomic_fetch_add_explicit(&router->pushed_count, 1, memory_order_relaxed);
         if (router->waiters > 0)
             pthread_cond_signal(&router->queued);
     }
@@ -131,8 +144,8 @@ int tower_router_pop_frame(struct tower_router *router, int64_t timeout_ns, void
         }
         router->waiters--;
     }
-    atomic_fetch_add_explicit(is_taken ? &router->popped_count : &router->underflow_count, 1,
-                              memory_order_relaxed);
+    if (!is_taken)
+        atomic_fetch_add_explicit(&router->counters->underflow, 1, memory_order_relaxed);
     pthread_mutex_unlock(&router->lock);
     return is_taken;
 }
@@ -148,9 +161,9 @@ void tower_router_get_stats(const struct tower_router *router,
         .count = tower_frame_ring_count(router->ring),
         .capacity = tower_frame_ring_capacity(router->ring),
         .overflow_count = tower_frame_ring_dropped(router->ring),
-        .partial_count = atomic_load_explicit(&router->partial_count, memory_order_relaxed),
-        .pushed_count = atomic_load_explicit(&router->pushed_count, memory_order_relaxed),
-        .popped_count = atomic_load_explicit(&router->popped_count, memory_order_relaxed),
-        .underflow_count = atomic_load_explicit(&router->underflow_count, memory_order_relaxed),
+        .partial_count = atomic_load_explicit(&router->counters->partial, memory_order_relaxed),
+        .pushed_count = tower_frame_ring_pushed(router->ring),
+        .popped_count = tower_frame_ring_popped(router->ring),
+        .underflow_count = atomic_load_explicit(&router->counters->underflow, memory_order_relaxed),
     };
 }
