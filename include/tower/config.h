@@ -62,6 +62,7 @@ struct tower_config {
     char password_path[TOWER_CONFIG_PATH_BYTES]; /* "": none */
     bool has_server_header;
     bool is_realtime;
+    bool has_keeper;
     enum tower_log_level log_level;
 
     /* Where setting i of the table came from, and the line for one from the file. */

@@ -11,7 +11,8 @@
 enum tower_log_level { TOWER_LOG_ERROR, TOWER_LOG_WARNING, TOWER_LOG_INFO, TOWER_LOG_DEBUG };
 
 /* Start the writer; lines below `level` are not recorded. Before the start, and after the stop,
- * lines are written at once by the caller. Errors: -EALREADY, -ENOMEM, -EAGAIN (no thread). */
+ * lines are written at once by the caller, or dropped where stderr would make it wait. Errors:
+ * -EALREADY, -ENOMEM, -EAGAIN (no thread). */
 int tower_log_start(enum tower_log_level level);
 
 /* Write out what is queued and stop the writer. Does nothing if it does not run. */

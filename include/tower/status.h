@@ -22,6 +22,30 @@ enum tower_service_state {
     TOWER_SERVICE_STOPPING,
 };
 
+/* Why a worker was replaced. */
+enum tower_replacement {
+    TOWER_REPLACED_KILLED,   /* it died by a signal */
+    TOWER_REPLACED_ENDED,    /* it ended, unasked */
+    TOWER_REPLACED_STALLED,  /* it put no frame on air for 2 s */
+    TOWER_REPLACED_RELOADED, /* it was asked for: another configuration */
+    TOWER_REPLACED_UPGRADED, /* it was asked for: another program */
+    TOWER_REPLACED_KEEPER,   /* its keeper died, and it went on as one */
+};
+#define TOWER_REPLACEMENT_COUNT 6
+#define TOWER_REQUEST_ERROR_BYTES 512
+
+/* The process that keeps the one that serves. */
+struct tower_keeper_status {
+    int64_t pid;                                   /* 0: there is none, and the rest says nothing */
+    int64_t worker_pid;                            /* of the one that serves */
+    uint64_t generation;                           /* of it, counted from 1 */
+    uint64_t replaced[TOWER_REPLACEMENT_COUNT];    /* those before it, by why */
+    enum tower_replacement why;                    /* the last one was; from generation 2 on */
+    int64_t replaced_ns;                           /* when, on the clock */
+    uint64_t requests;                             /* reloads and upgrades that were asked for */
+    char request_error[TOWER_REQUEST_ERROR_BYTES]; /* why the last was refused; "": it was not */
+};
+
 struct tower_status {
     enum tower_service_state state;
     int64_t now_ns;     /* on the clock */
@@ -39,6 +63,7 @@ struct tower_status {
     struct tower_input_stats input;
     struct tower_fanout_stats listeners; /* of all workers together */
     struct tower_title title;            /* on air now; number 0: none */
+    struct tower_keeper_status keeper;
     /* Filled in by the HTTP server. */
     struct tower_station station;
     uint64_t listeners_refused_address; /* too many from theirs; not in listeners.refused */
@@ -46,5 +71,8 @@ struct tower_status {
 
 /* "starting", "on air", "stalled", "stopping". */
 const char *tower_service_state_name(enum tower_service_state state);
+
+/* "killed", "ended", "stalled", "reloaded", "upgraded", "keeper". */
+const char *tower_replacement_name(enum tower_replacement why);
 
 #endif

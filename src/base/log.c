@@ -4,6 +4,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -188,6 +189,12 @@ static void publish_record(struct record *record, uint64_t position) {
     (void)sem_post(&logger.queued);
 }
 
+/* Would stderr take a line now? Of a pipe or a terminal that nobody reads it would not. */
+static bool takes_a_line(void) {
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&out, 1, 0) == 1;
+}
+
 void tower_log(enum tower_log_level level, const char *room, const char *format, ...) {
     if ((int)level > atomic_load_explicit(&logger.level, memory_order_relaxed))
         return;
@@ -214,9 +221,11 @@ void tower_log(enum tower_log_level level, const char *room, const char *format,
     }
     if (is_queued) {
         publish_record(record, position);
-    } else {
+    } else if (takes_a_line()) {
         (void)clock_gettime(CLOCK_REALTIME, &record->when);
         write_record(record);
+    } else {
+        atomic_fetch_add(&logger.dropped, 1);
     }
 }
 

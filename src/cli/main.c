@@ -30,9 +30,14 @@ static const struct command commands[] = {
 #define COMMANDS (sizeof commands / sizeof *commands)
 
 static const char *program_name = "tower";
+static char **program_arguments;
 
 const char *tower_program_name(void) {
     return program_name;
+}
+
+char *const *tower_program_arguments(void) {
+    return program_arguments;
 }
 
 static void print_usage(FILE *out) {
@@ -117,6 +122,7 @@ int main(int argc, char **argv) {
         return TOWER_EXIT_FAILED;
     if (argc > 0)
         program_name = argv[0];
+    program_arguments = argv;
     int exit_code = run_command(argc, argv);
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {

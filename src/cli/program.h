@@ -12,4 +12,7 @@ enum {
 /* The program as the person typed it, such as "./build/tower". Constant from the start. */
 const char *tower_program_name(void);
 
+/* What main() was given, ended by NULL. Constant from the start. */
+char *const *tower_program_arguments(void);
+
 #endif

@@ -196,6 +196,20 @@ static void write_producers(struct tower_exposition *to,
                              producers->partial_bytes);
 }
 
+static void write_keeper(struct tower_exposition *to, const struct tower_status *status) {
+    const struct tower_keeper_status *keeper = &status->keeper;
+    if (keeper->pid == 0)
+        return;
+    tower_exposition_gauge(to, "tower_worker_generation",
+                           "Number of the process that serves, counted from 1.",
+                           (double)keeper->generation);
+    tower_exposition_family(to, "tower_worker_replacements_total", TOWER_METRIC_COUNTER,
+                            "Processes that served and were replaced, by why.");
+    for (unsigned i = 0; i < TOWER_REPLACEMENT_COUNT; i++)
+        tower_exposition_labelled(to, "reason", tower_replacement_name((enum tower_replacement)i),
+                                  (double)keeper->replaced[i]);
+}
+
 static void write_input(struct tower_exposition *to, const struct tower_status *status) {
     const struct tower_input_fault_stats *faults = status->input.faults;
     tower_exposition_counter(to, "tower_input_withheld_frames_total",
@@ -314,6 +328,7 @@ char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     write_encoder(&to, &status->encoder);
     write_producers(&to, &status->producers, status->now_ns);
     write_input(&to, status);
+    write_keeper(&to, status);
     write_router(&to, &status->router);
     write_fallback(&to, &status->fallback);
     write_listeners(&to, status);

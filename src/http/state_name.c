@@ -5,3 +5,9 @@ const char *tower_service_state_name(enum tower_service_state state) {
     static const char *const names[] = {"starting", "on air", "stalled", "stopping"};
     return (unsigned)state <= TOWER_SERVICE_STOPPING ? names[state] : "unknown";
 }
+
+const char *tower_replacement_name(enum tower_replacement why) {
+    static const char *const names[TOWER_REPLACEMENT_COUNT] = {"killed",   "ended",    "stalled",
+                                                               "reloaded", "upgraded", "keeper"};
+    return (unsigned)why < TOWER_REPLACEMENT_COUNT ? names[why] : "unknown";
+}

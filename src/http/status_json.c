@@ -4,6 +4,7 @@
 #include "tower/levels.h"
 #include "tower/version.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,11 +180,31 @@ static json_t *station_json(const struct tower_station *station) {
                      station->genre ? station->genre : "", "url", station->url ? station->url : "");
 }
 
+static json_t *keeper_json(const struct tower_keeper_status *keeper, int64_t now_ns) {
+    if (keeper->pid == 0)
+        return json_null();
+    json_t *replaced = json_object();
+    for (unsigned i = 0; replaced && i < TOWER_REPLACEMENT_COUNT; i++) {
+        if (json_object_set_new(replaced, tower_replacement_name((enum tower_replacement)i),
+                                json_integer(whole(keeper->replaced[i]))) < 0) {
+            json_decref(replaced);
+            return NULL;
+        }
+    }
+    bool is_first = keeper->replaced_ns == INT64_MIN;
+    return json_pack("{s:I, s:I, s:I, s:o, s:s?, s:o, s:I, s:s}", "pid", (json_int_t)keeper->pid,
+                     "worker_pid", (json_int_t)keeper->worker_pid, "generation",
+                     whole(keeper->generation), "replaced", replaced, "last_replaced",
+                     is_first ? NULL : tower_replacement_name(keeper->why), "last_replaced_seconds",
+                     age(now_ns, keeper->replaced_ns), "requests", whole(keeper->requests),
+                     "request_error", keeper->request_error);
+}
+
 json_t *tower_status_object(const struct tower_status *status) {
     int64_t now_ns = status->now_ns;
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o, s:o}",
         "state", tower_service_state_name(status->state), "origin",
         tower_origin_name(status->pump.origin), "origin_seconds",
         age(now_ns,
@@ -197,7 +218,7 @@ json_t *tower_status_object(const struct tower_status *status) {
         tower_levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
         producers_json(&status->producers, now_ns), "input", input_json(status), "router",
         router_json(&status->router), "fallback", fallback_json(&status->fallback), "listeners",
-        listeners_json(status));
+        listeners_json(status), "keeper", keeper_json(&status->keeper, now_ns));
 }
 
 char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {

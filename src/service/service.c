@@ -6,6 +6,8 @@
 #include "tower/http_server.h"
 #include "tower/titles.h"
 
+#include "inheritance.h"
+#include "service_carried.h"
 #include "title_schedule.h"
 
 #include <errno.h>
@@ -31,7 +33,9 @@ struct tower_service {
     /* Constant after new. The parts, in the order they are built. */
     struct tower_config config;
     char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
+    struct tower_listening listening;           /* opened here; none where sockets were given */
     struct tower_service_sockets sockets;
+    struct tower_carried *carried; /* NULL: nothing is */
     struct tower_clock *clock;
     struct tower_router *router;
     struct tower_input_monitor *monitor;
@@ -145,9 +149,11 @@ static void log_input_event(void *user, const struct tower_input_event *event) {
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
     change_title(service, tower_air_frames(service->air));
-    if (tower_air_publish(service->air, mp3_frame, bytes) == 0)
-        atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
-                              memory_order_relaxed);
+    if (tower_air_publish(service->air, mp3_frame, bytes) < 0)
+        return;
+    tower_carried_beat(service->carried, tower_air_frames(service->air));
+    atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
+                          memory_order_relaxed);
 }
 
 /* ---- building ---- */
@@ -180,10 +186,15 @@ static uint32_t bounded_listeners(uint32_t wanted) {
     return (uint32_t)most;
 }
 
-static int build_programme(struct tower_service *service, char *error, size_t error_bytes) {
+static int build_programme(struct tower_service *service, struct tower_inheritance *inheritance,
+                           char *error, size_t error_bytes) {
     const struct tower_config *config = &service->config;
-    int result = tower_router_new(service->clock, config->buffer_frames,
-                                  tower_frame_bytes(config->frame_samples), &service->router);
+    int result = tower_router_open(
+        service->clock, tower_inheritance_fd(inheritance, TOWER_CARRIED_ROUTER),
+        config->buffer_frames, tower_frame_bytes(config->frame_samples), &service->router, NULL);
+    if (result == 0)
+        result = tower_inheritance_keep(inheritance, TOWER_CARRIED_ROUTER, 0,
+                                        tower_router_fd(service->router));
     if (result < 0)
         return fail(error, error_bytes, result, "making the input router", "", "");
     struct tower_input_monitor_config monitor = {
@@ -229,21 +240,36 @@ static uint32_t phase_groups(int64_t cadence_ns) {
     return cadence_ns < frame_ns ? 1 : (uint32_t)(cadence_ns / frame_ns);
 }
 
-static int build_air(struct tower_service *service, char *error, size_t error_bytes) {
+static int open_air(struct tower_service *service, struct tower_inheritance *inheritance) {
     const struct tower_config *config = &service->config;
     size_t ring_bytes = (size_t)config->bitrate_bps / 8 * AIR_SECONDS;
-    int result =
-        tower_air_new(ring_bytes, mp3_frames_in(AIR_SECONDS * TOWER_NS_PER_S), &service->air);
+    int result = tower_air_open(tower_inheritance_fd(inheritance, TOWER_CARRIED_AIR), ring_bytes,
+                                mp3_frames_in(AIR_SECONDS * TOWER_NS_PER_S), &service->air);
+    if (result < 0)
+        return result;
+    result = tower_inheritance_keep(inheritance, TOWER_CARRIED_AIR, 0, tower_air_fd(service->air));
+    if (result < 0)
+        return result;
+    result = tower_titles_open(tower_inheritance_fd(inheritance, TOWER_CARRIED_TITLES),
+                               tower_air_head(service->air), &service->titles);
+    if (result < 0)
+        return result;
+    return tower_inheritance_keep(inheritance, TOWER_CARRIED_TITLES, 0,
+                                  tower_titles_fd(service->titles));
+}
+
+static int build_air(struct tower_service *service, struct tower_inheritance *inheritance,
+                     char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    int result = open_air(service, inheritance);
     if (result < 0)
         return fail(error, error_bytes, result, "making the air ring", "", "");
     uint32_t places = bounded_listeners(config->max_listeners);
-    result = tower_titles_new(&service->titles);
-    if (result == 0 && config->max_listeners_per_address > 0)
+    if (config->max_listeners_per_address > 0)
         result =
             tower_addresses_new(places, config->max_listeners_per_address, &service->addresses);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the tables of titles and addresses", "",
-                    "");
+        return fail(error, error_bytes, result, "making the table of addresses", "", "");
     uint32_t workers = worker_count(config, places);
     struct tower_fanout_config fanout = {
         .clock = service->clock,
@@ -260,9 +286,14 @@ static int build_air(struct tower_service *service, char *error, size_t error_by
         fanout.max_listeners = (places + left - 1) / left;
         places -= fanout.max_listeners;
         result = tower_fanout_new(&fanout, &service->fanouts[service->n_fanouts]);
+        if (result == 0)
+            result = tower_inheritance_keep(
+                inheritance, TOWER_CARRIED_LISTENERS, (uint32_t)service->n_fanouts,
+                tower_fanout_table_fd(service->fanouts[service->n_fanouts]));
     }
     if (result < 0)
         return fail(error, error_bytes, result, "making the fan-out", "", "");
+    tower_inheritance_adopt(inheritance, service->fanouts, service->n_fanouts);
     return 0;
 }
 
@@ -305,26 +336,20 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
     return 0;
 }
 
-static const char *socket_advice(int error) {
-    switch (error) {
-    case -EADDRINUSE:
-        return "another transmitter listens there: stop it, or choose another path with --socket";
-    case -ENOTSOCK:
-        return "a file that is no socket is there: remove it, or choose another path with --socket";
-    case -ENAMETOOLONG:
-        return "a socket path has at most 107 bytes: choose a shorter one with --socket";
-    default:
-        return "choose a path that can be written with --socket";
-    }
-}
-
 static int build_ways_in_and_out(struct tower_service *service, char *error, size_t error_bytes) {
     const struct tower_config *config = &service->config;
-    char setting[TOWER_CONFIG_PATH_BYTES + 128];
+    int result = 0;
+    if (service->sockets.n_http_fds == 0 || service->sockets.pcm_fd < 0) {
+        service->listening.sockets = service->sockets;
+        result = tower_listening_open(&service->listening, config, error, error_bytes);
+        if (result < 0)
+            return result;
+        service->sockets = service->listening.sockets;
+    }
     struct tower_pcm_socket_config ingest = {
         .clock = service->clock,
         .path = config->socket_path,
-        .listen_fd = service->sockets.pcm_fd >= 0 ? &service->sockets.pcm_fd : NULL,
+        .listen_fd = &service->sockets.pcm_fd,
         .frame_samples = config->frame_samples,
         .router = service->router,
         .cushion_frames = config->cushion_frames,
@@ -334,11 +359,9 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .monitor = service->monitor,
         .withholds_dead_air = config->dead_air_action == TOWER_DEAD_AIR_FALLBACK,
     };
-    int result = tower_pcm_socket_new(&ingest, &service->ingest);
-    if (result < 0) {
-        tower_config_describe(config, "socket", setting, sizeof setting);
-        return fail(error, error_bytes, result, setting, "", socket_advice(result));
-    }
+    result = tower_pcm_socket_new(&ingest, &service->ingest);
+    if (result < 0)
+        return fail(error, error_bytes, result, "taking up the PCM socket", "", "");
     struct tower_http_server_config http = {
         .clock = service->clock,
         .host = config->host,
@@ -363,50 +386,74 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .user = service,
     };
     result = tower_http_server_new(&http, &service->http);
-    if (result < 0) {
-        bool is_taken = result == -EADDRINUSE || result == -EACCES;
-        tower_config_describe(config, is_taken ? "port" : "host", setting, sizeof setting);
-        if (result == -ENOENT) {
-            (void)snprintf(error, error_bytes,
-                           "%s: no such host; choose an address of this machine with --host",
-                           setting);
-            return result;
-        }
-        return fail(error, error_bytes, result, setting, "",
-                    is_taken
-                        ? "something else listens there or it is not ours: choose another --port"
-                        : "choose an address of this machine with --host");
-    }
+    if (result < 0)
+        return fail(error, error_bytes, result, "making the HTTP server", "", "");
     return 0;
 }
 
-int tower_service_new(const struct tower_config *config,
-                      const struct tower_service_sockets *sockets, struct tower_clock *clock,
-                      struct tower_service **ret_service, char *error, size_t error_bytes) {
-    struct tower_service *service = calloc(1, sizeof *service);
-    if (!service)
-        return fail(error, error_bytes, -ENOMEM, "making the service", "", "");
-    service->config = *config;
-    service->sockets =
-        sockets ? *sockets : (struct tower_service_sockets)TOWER_SERVICE_SOCKETS_NONE;
-    service->clock = clock;
-    service->last_air_ns = INT64_MIN;
-    service->started_ns = tower_clock_now_ns(clock);
-    int result = tower_config_read_password(config, service->password, error, error_bytes);
+static int build(struct tower_service *service, struct tower_inheritance *inheritance, char *error,
+                 size_t error_bytes) {
+    int result =
+        tower_config_read_password(&service->config, service->password, error, error_bytes);
     if (result == 0)
-        result = build_programme(service, error, error_bytes);
+        result = build_programme(service, inheritance, error, error_bytes);
     if (result == 0)
-        result = build_air(service, error, error_bytes);
+        result = build_air(service, inheritance, error, error_bytes);
     if (result == 0)
         result = build_encoder_and_pump(service, error, error_bytes);
     if (result == 0)
         result = build_ways_in_and_out(service, error, error_bytes);
+    return result;
+}
+
+static void log_inheritance(const struct tower_inheritance *inheritance) {
+    const struct tower_adoption *listeners = &inheritance->adoption;
+    if (!inheritance->carried || tower_carried_report(inheritance->carried)->generation <= 1)
+        return;
+    bool is_whole = listeners->unsound == 0 && listeners->no_place == 0;
+    tower_log(is_whole ? TOWER_LOG_INFO : TOWER_LOG_ERROR, "service",
+              "going on with %u listeners; %u could not be kept, for %u there is no place any more",
+              listeners->taken, listeners->unsound, listeners->no_place);
+}
+
+int tower_service_continue(const struct tower_config *config,
+                           const struct tower_service_sockets *sockets, struct tower_clock *clock,
+                           struct tower_carried *carried, struct tower_service **ret_service,
+                           char *error, size_t error_bytes) {
+    struct tower_inheritance inheritance;
+    struct tower_service *service = calloc(1, sizeof *service);
+    if (!service)
+        return fail(error, error_bytes, -ENOMEM, "making the service", "", "");
+    service->config = *config;
+    service->listening = (struct tower_listening)TOWER_LISTENING_NONE;
+    service->sockets =
+        sockets ? *sockets : (struct tower_service_sockets)TOWER_SERVICE_SOCKETS_NONE;
+    service->carried = carried;
+    service->clock = clock;
+    service->last_air_ns = INT64_MIN;
+    service->started_ns = tower_clock_now_ns(clock);
+    int result = tower_inheritance_init(&inheritance, carried);
+    if (result < 0)
+        (void)fail(error, error_bytes, result, "looking at what another process left", "", "");
+    else
+        result = build(service, &inheritance, error, error_bytes);
+    if (result == 0) {
+        tower_inheritance_commit(&inheritance);
+        log_inheritance(&inheritance);
+    }
+    tower_inheritance_done(&inheritance);
     if (result < 0) {
         tower_service_free(service);
         return result;
     }
     *ret_service = service;
     return 0;
+}
+
+int tower_service_new(const struct tower_config *config,
+                      const struct tower_service_sockets *sockets, struct tower_clock *clock,
+                      struct tower_service **ret_service, char *error, size_t error_bytes) {
+    return tower_service_continue(config, sockets, clock, NULL, ret_service, error, error_bytes);
 }
 
 void tower_service_free(struct tower_service *service) {
@@ -425,6 +472,7 @@ void tower_service_free(struct tower_service *service) {
     tower_fallback_free(service->fallback);
     tower_input_monitor_free(service->monitor);
     tower_router_free(service->router);
+    tower_listening_close(&service->listening, NULL);
     free(service);
 }
 
@@ -534,6 +582,8 @@ void tower_service_get_status(void *user, struct tower_status *ret_status) {
     tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
     tower_input_monitor_get_stats(service->monitor, &ret_status->input);
     tower_titles_get(service->titles, &ret_status->title);
+    if (service->carried)
+        tower_carried_get_status(service->carried, &ret_status->keeper);
     for (size_t i = 0; i < service->n_fanouts; i++) {
         struct tower_fanout_stats fanout;
         tower_fanout_get_stats(service->fanouts[i], &fanout);

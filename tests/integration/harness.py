@@ -125,14 +125,15 @@ class Program:
             ) from None
 
     def kill(self, number=signal.SIGKILL):
-        if self.runs():
-            self.process.send_signal(number)
+        if not self.runs():
+            return
+        self.process.send_signal(number)
 
     def end(self):
-        """Whatever happened: it runs no more."""
+        """Whatever happened: it runs no more, nor does anything in its group."""
         if self.runs():
             self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
+            self.kill(signal.SIGKILL)
         self.process.wait()
         if self.process.stdin:
             self.process.stdin.close()
@@ -141,9 +142,9 @@ class Program:
 class Server(Program):
     """`tower serve` on a free port, with its socket in the test's folder."""
 
-    def __init__(self, folder, name, flags, environment=None):
+    def __init__(self, folder, name, flags, environment=None, program=TOWER):
         self.socket_path = os.path.join(folder, name + ".sock")
-        command = [TOWER, "serve", "--port", "0"]
+        command = [program, "serve", "--port", "0"]
         if "--socket" in flags:
             self.socket_path = flags[flags.index("--socket") + 1]
         elif "XDG_RUNTIME_DIR" in (environment or {}):
@@ -154,6 +155,21 @@ class Server(Program):
         self.port = None
         self.stop_seconds = None
 
+    def kill(self, number=signal.SIGKILL):
+        """What must reach both of its processes does: of the two, one would go on."""
+        if number not in (signal.SIGSTOP, signal.SIGKILL, signal.SIGCONT):
+            super().kill(number)
+            return
+        if number == signal.SIGCONT:
+            super().kill(number)
+        else:
+            super().kill(signal.SIGSTOP)
+        worker = self.worker
+        if worker:
+            os.kill(worker, number)
+        if number == signal.SIGKILL:
+            super().kill(number)
+
     def wait_ready(self):
         def banner():
             found = re.search(r"http://127\.0\.0\.1:(\d+)/stream", self.stdout())
@@ -163,6 +179,18 @@ class Server(Program):
             return found
         self.port = int(wait_until(banner, "tower serve says where it listens").group(1))
         wait_until(lambda: self.get("/readyz")[0] == 200, "/readyz answers 200")
+
+    @property
+    def worker(self):
+        """The pid of the process that serves; None while there is none."""
+        for child in children_of(self.pid):
+            try:
+                with open(f"/proc/{child}/comm", encoding="ascii") as comm:
+                    if comm.read().strip() == "tower-worker" and process_exists(child):
+                        return child
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        return None
 
     @property
     def url(self):
@@ -278,10 +306,10 @@ class TowerTestCase(unittest.TestCase):
     def _unused(self, name):
         return f"{name}{sum(p.name.startswith(name) for p in self.programs) + 1}"
 
-    def serve(self, *flags, environment=None):
+    def serve(self, *flags, environment=None, program=TOWER):
         """Start a server and wait until it is ready."""
         server = self._add(Server(self.folder, self._unused("serve"), list(map(str, flags)),
-                                  environment))
+                                  environment, program))
         server.wait_ready()
         return server
 

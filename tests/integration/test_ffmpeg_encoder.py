@@ -44,7 +44,7 @@ class TestFfmpegEncoder(TowerTestCase):
         self.assertEqual(third["stalls"], second["stalls"] + 1)
         self.assertEqual(third["restarts"], second["restarts"] + 1)
         wait_until(lambda: not process_exists(second["child_pid"]), "the stopped ffmpeg is gone")
-        wait_until(lambda: children_of(server.pid) == [third["child_pid"]], "no zombie is left")
+        wait_until(lambda: children_of(server.worker) == [third["child_pid"]], "no zombie is left")
         wait_until(lambda: open_descriptors(server.pid) <= descriptors + 1,
                    "no descriptor is left open")
         primary = third["frames_primary"]

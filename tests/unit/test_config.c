@@ -250,6 +250,7 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"server_header", "no"},
         {"ffmpeg", "/opt/ffmpeg"},
         {"realtime", "no"},
+        {"keeper", "no"},
         {"log_level", "debug"},
     };
     assert_int_equal(sizeof values / sizeof *values, tower_settings_count);
