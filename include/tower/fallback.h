@@ -38,6 +38,12 @@ int tower_fallback_new(const struct tower_fallback_config *config,
                        struct tower_fallback **ret_fallback);
 void tower_fallback_free(struct tower_fallback *fallback);
 
+/* An outage goes on that another generator had `outage_frames` (0: none does) frames of, and whose
+ * next tick is `next_tick`: without another grace, or the whole of it. Before the first frame; if
+ * the file's turn has come it waits for that to be ready, 0.1 s at most. */
+void tower_fallback_resume(struct tower_fallback *fallback, uint64_t next_tick,
+                           uint64_t outage_frames);
+
 /* The frame for tick number `tick` of frame_samples, and its origin. A run of consecutive ticks is
  * one outage; a gap in the numbers means live audio was back, and the next outage begins with its
  * grace. Called by the pump: no wait, no allocation. */

@@ -36,6 +36,9 @@ struct tower_histogram_snapshot {
 
 /* Count one duration (below 0 counts as 0). One thread; no lock. */
 void tower_histogram_add(struct tower_histogram *histogram, int64_t duration_ns);
+/* Go on from `snapshot`, of the same scale. Before anybody counts. */
+void tower_histogram_restore(struct tower_histogram *histogram,
+                             const struct tower_histogram_snapshot *snapshot);
 void tower_histogram_snapshot(const struct tower_histogram *histogram,
                               struct tower_histogram_snapshot *ret_snapshot);
 

@@ -36,6 +36,15 @@ struct tower_pump_config {
     struct tower_pump_pcm_buffer pcm_buffer;
     struct tower_pump_fallback fallback;
     struct tower_pump_encoder encoder;
+    /* The region that another pump left (0 or below: none): its ticks, counters and the join under
+     * way go on, and the tick it died in is done exactly once, if both that follow are there. If
+     * not, the frame of that tick is at worst lost, or written twice. */
+    int carried_fd;
+    /* With their `self`: frames ever taken from pcm_buffer, those that pop_frame() took and gave
+     * none for as well; and frames ever taken by the encoder. May be NULL. pop_frame() must then
+     * hand `ret_frame` and `ret_flags` on to where frames are taken. */
+    uint64_t (*count_popped)(void *self);
+    uint64_t (*count_written)(void *self);
 };
 
 #define TOWER_PUMP_RESYNC_AFTER_NS INT64_C(250000000)
@@ -65,12 +74,22 @@ struct tower_pump_stats {
 
 struct tower_pump;
 
-/* Make a pump. Everything in `config` is borrowed and must outlive it.
- * Errors: -EINVAL (something missing or out of range), -ENOMEM. */
+/* Make a pump. Everything in `config` is borrowed and must outlive it. If the carried region holds
+ * it is this pump's, and tower_pump_fd() is carried_fd; if not, that stays open and the caller's, a
+ * warning is logged, and the pump begins anew.
+ * Errors: -EINVAL (something missing or out of range), -ENOMEM, -EMFILE. */
 int tower_pump_new(const struct tower_pump_config *config, struct tower_pump **ret_pump);
 void tower_pump_free(struct tower_pump *pump);
 
-/* A6: start the thread; the first tick is now. Errors: -EALREADY, -EAGAIN (no thread). */
+/* The descriptor of the region; the pump's to close. */
+int tower_pump_fd(const struct tower_pump *pump);
+
+/* Before the start: how many frames the outage had that was going on when the other pump died, and
+ * the tick in `ret_next_tick` that the fallback will be asked for if it still is. 0: none. */
+uint64_t tower_pump_outage(const struct tower_pump *pump, uint64_t *ret_next_tick);
+
+/* A6: start the thread; the first tick is now, or when the next one of the pump before is due.
+ * Errors: -EALREADY, -EAGAIN (no thread). */
 int tower_pump_start(struct tower_pump *pump);
 
 /* A6: stop the thread; the tick under way is finished. Waits for it, one tick at most. Does nothing

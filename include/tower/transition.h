@@ -28,6 +28,9 @@ struct tower_transition {
 /* Begin with silence behind us. */
 void tower_transition_init(struct tower_transition *transition);
 
+/* Can this be what a transition was, with every field in its bounds? For one from elsewhere. */
+bool tower_transition_is_valid(const struct tower_transition *transition);
+
 /* Pass `n_samples` samples a channel of interleaved stereo through, in place. `is_seam` says that
  * samples[0] does not follow on from what was passed before. A join runs on over calls. Called by
  * the pump: no allocation, no lock. */

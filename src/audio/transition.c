@@ -28,6 +28,17 @@ void tower_transition_init(struct tower_transition *transition) {
     memset(transition, 0, sizeof *transition);
 }
 
+bool tower_transition_is_valid(const struct tower_transition *transition) {
+    /* As the byte it is: as a bool it may be neither. */
+    uint8_t is_joining;
+    memcpy(&is_joining, &transition->is_joining, sizeof is_joining);
+    bool is_valid = is_joining <= 1 && transition->done_samples <= LENGTH;
+    for (unsigned channel = 0; channel < TOWER_CHANNELS; channel++)
+        is_valid &= transition->largest_step[channel] >= 0 &&
+                    transition->largest_step[channel] <= INT16_MAX - INT16_MIN;
+    return is_valid;
+}
+
 static int32_t largest_step(const int16_t *samples, size_t n_samples, unsigned channel) {
     int32_t largest = INAUDIBLE_STEP;
     for (size_t i = 1; i < n_samples; i++) {

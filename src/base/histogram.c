@@ -24,6 +24,14 @@ void tower_histogram_add(struct tower_histogram *histogram, int64_t duration_ns)
         atomic_store_explicit(&histogram->max_ns, duration_ns, memory_order_relaxed);
 }
 
+void tower_histogram_restore(struct tower_histogram *histogram,
+                             const struct tower_histogram_snapshot *snapshot) {
+    for (int i = 0; i < TOWER_HISTOGRAM_BUCKETS; i++)
+        atomic_store_explicit(&histogram->counts[i], snapshot->counts[i], memory_order_relaxed);
+    atomic_store_explicit(&histogram->sum_ns, snapshot->sum_ns, memory_order_relaxed);
+    atomic_store_explicit(&histogram->max_ns, snapshot->max_ns, memory_order_relaxed);
+}
+
 void tower_histogram_snapshot(const struct tower_histogram *histogram,
                               struct tower_histogram_snapshot *ret_snapshot) {
     struct tower_histogram_snapshot snapshot = {.scale = histogram->scale};

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RESUME_WAIT_NS (TOWER_NS_PER_S / 10)
+#define RESUME_LOOK_NS (TOWER_NS_PER_S / 1000)
+
 struct tower_fallback {
     /* Constant. */
     uint32_t frame_samples;
@@ -72,6 +75,25 @@ void tower_fallback_free(struct tower_fallback *fallback) {
         return;
     tower_file_reader_free(fallback->file);
     free(fallback);
+}
+
+void tower_fallback_resume(struct tower_fallback *fallback, uint64_t next_tick,
+                           uint64_t outage_frames) {
+    if (outage_frames == 0)
+        return;
+    fallback->next_tick = next_tick;
+    fallback->outage_frames =
+        outage_frames < fallback->grace_frames ? outage_frames : fallback->grace_frames;
+    struct tower_fallback_stats stats;
+    tower_fallback_get_stats(fallback, &stats);
+    /* In real time, as the disk is. A moment more is better than a bit of tone before the file. */
+    struct tower_clock *real = tower_clock_real();
+    int64_t until_ns = tower_clock_now_ns(real) + RESUME_WAIT_NS;
+    while (fallback->file && fallback->outage_frames == fallback->grace_frames &&
+           !stats.is_file_ready && stats.file_errors == 0 && tower_clock_now_ns(real) < until_ns) {
+        (void)tower_clock_sleep_until(real, tower_clock_now_ns(real) + RESUME_LOOK_NS);
+        tower_fallback_get_stats(fallback, &stats);
+    }
 }
 
 /* A machine that stood still for a second has made the reader go back to the file's start, and the
