@@ -41,6 +41,11 @@ struct tower_encoder_config {
     bool is_stepped;       /* no thread: whoever starts it calls tower_encoder_manager_step() */
     tower_encoder_output *output;
     void *output_user;
+    /* The region that another manager left (0 or below: none), and how many frames `output` has put
+     * on air so far: what was written to that one and has not gone on air goes out first, encoded
+     * again, in the first turn of the thread. */
+    int carried_fd;
+    uint64_t air_frames;
 };
 
 struct tower_encoder_stats {
@@ -62,11 +67,26 @@ struct tower_encoder_stats {
                             ffmpeg, the frames held back so that the spare can step in */
 };
 
-/* Make the encoders; nothing runs yet. Errors: -EINVAL (a setting out of range), -ENOMEM, -EIO
- * (LAME refused the settings), -EMFILE. */
+/* Make the encoders; nothing runs yet. If the carried region holds it is this manager's, and
+ * tower_encoder_manager_fd() is carried_fd; if not, or if frames were of another size, that stays
+ * open and the caller's, a warning is logged, and frames of silence go out for what was in it, as
+ * far as that is known. Takes some 10 ms with a carried one, else 1. Errors: -EINVAL (a setting out
+ * of range), -ENOMEM, -EIO (LAME refused the settings), -EMFILE. */
 int tower_encoder_manager_new(const struct tower_encoder_config *config,
                               struct tower_encoder_manager **ret_manager);
 void tower_encoder_manager_free(struct tower_encoder_manager *manager);
+
+/* The descriptor of the region; the manager's to close. */
+int tower_encoder_manager_fd(const struct tower_encoder_manager *manager);
+
+/* PCM frames that write_pcm() ever took, of this manager and those whose region it has. Any thread;
+ * no lock. */
+uint64_t tower_encoder_manager_written(const struct tower_encoder_manager *manager);
+
+/* Which sample the first of the PCM frame is that is written first: counted so that sample s is
+ * heard, but for the decoder's share, in MP3 frame (s + the samples of delay_ns) / 1152 on air. 0
+ * if none are on air. Constant. */
+uint64_t tower_encoder_manager_position_samples(const struct tower_encoder_manager *manager);
 
 /* Start the encoder thread (which starts ffmpeg, if that is the encoder).
  * Errors: -EALREADY, -EAGAIN (no thread). */

@@ -4,10 +4,15 @@
  * ffmpeg as the encoder each of LAME's frames waits in a delay line, and ffmpeg's frame for the
  * same block takes its place if it comes in time. Both are the same codec with the same delay and
  * no memory between frames, so either may follow the other.
+ *
+ * What was queued or encoded and has not gone on air when the process dies is encoded again by the
+ * next one, from the PCM in the queue's region. Its LAME is first shown the blocks before: then it
+ * gives what the one that died would have given.
  */
 #include "tower/encoder_manager.h"
 
 #include "delay_line.h"
+#include "encoder_resume.h"
 #include "fd.h"
 #include "ffmpeg_supervisor.h"
 #include "lame_encoder.h"
@@ -33,9 +38,13 @@
 /* ... or, where its libmp3lame is another build and never agrees, after a second. */
 #define JOIN_ANYWAY_FRAMES 42
 
+/* After so many blocks LAME's frames are bit for bit those of one that has run for long; what it
+ * remembers longest is how loud the programme was. Eight differ one time in thirty. */
+#define HISTORY_BLOCKS 24
+
 /* A frame in the queue bears, beside the ring's own flag, how many were dropped before it. */
 #define DROPPED_SHIFT 1
-#define DROPPED_MASK (UINT32_MAX >> DROPPED_SHIFT)
+#define DROPPED_MASK TOWER_ENCODER_DROPPED_MASK
 
 static const int64_t default_backoff_ns[] = {1 * TOWER_NS_PER_S, 2 * TOWER_NS_PER_S,
                                              4 * TOWER_NS_PER_S, 8 * TOWER_NS_PER_S,
@@ -49,6 +58,7 @@ struct tower_encoder_manager {
     int64_t delay_ns;
     int wake_fd;
     struct tower_frame_ring *queue;
+    uint64_t position_samples; /* at the start */
     uint8_t silence[TOWER_MP3_FRAME_BYTES_MAX];
 
     /* Owned by whoever starts and stops. */
@@ -64,6 +74,15 @@ struct tower_encoder_manager {
     uint64_t next_block;     /* its number */
     uint32_t settled_frames; /* of those dropped */
     uint64_t owed_samples;   /* dropped, and not made up for yet */
+    /* Where we are in the PCM, for who may have to go on from here. */
+    struct tower_encoder_resume *resume;
+    struct tower_encoder_place next; /* sample that is taken next; that of the block is ... */
+    struct tower_encoder_place block_start; /* ... where its first one was */
+    /* Of the frames in the line, and the one behind them: at its number modulo the size. */
+    struct tower_encoder_place places[TOWER_DELAY_SLOTS_MAX + 1];
+    uint64_t n_put;             /* frames put into the line */
+    uint64_t air_frames;        /* given to the output by this and all processes before */
+    uint64_t suppressed_frames; /* yet to be taken from the line and not to go on air */
     bool is_lame_failed;
     bool is_joined;             /* ffmpeg's frames go on air */
     bool has_left;              /* ffmpeg was on air, or failed, before */
@@ -160,6 +179,72 @@ static int make_ffmpeg(struct tower_encoder_manager *manager) {
     return tower_ffmpeg_supervisor_new(&ffmpeg, &manager->ffmpeg);
 }
 
+/* Show LAME the blocks up to `place`. What it gives for them is on air already. */
+static void show_history(struct tower_encoder_manager *manager,
+                         const struct tower_encoder_place *place) {
+    uint32_t frame_samples = manager->config.frame_samples;
+    uint8_t unwanted[TOWER_MP3_FRAME_BYTES_MAX];
+    uint64_t frames = place->frame - tower_encoder_resume_oldest(manager->queue);
+    uint64_t blocks = (frames * frame_samples + place->sample) / BLOCK_SAMPLES;
+    if (blocks > HISTORY_BLOCKS)
+        blocks = HISTORY_BLOCKS;
+    uint64_t samples = blocks * BLOCK_SAMPLES;
+    frames =
+        samples > place->sample ? (samples - place->sample + frame_samples - 1) / frame_samples : 0;
+    size_t skip = (size_t)(frames * frame_samples + place->sample - samples);
+    int error = tower_frame_ring_rewind(manager->queue, place->frame - frames);
+    while (error == 0 && blocks > 0 &&
+           tower_frame_ring_pop(manager->queue, manager->popped, NULL, NULL) == 1) {
+        while (skip < frame_samples && blocks > 0) {
+            size_t n = BLOCK_SAMPLES - manager->block_samples;
+            if (n > frame_samples - skip)
+                n = frame_samples - skip;
+            memcpy(manager->block + manager->block_samples * TOWER_CHANNELS,
+                   manager->popped + skip * TOWER_CHANNELS, n * TOWER_SAMPLE_BYTES);
+            skip += n;
+            manager->block_samples += n;
+            if (manager->block_samples < BLOCK_SAMPLES)
+                continue;
+            (void)tower_lame_encoder_encode(manager->lame, manager->block, unwanted);
+            manager->block_samples = 0;
+            blocks--;
+        }
+        skip = 0;
+    }
+    manager->block_samples = 0;
+    (void)tower_frame_ring_rewind(manager->queue, place->frame);
+}
+
+/* Begin where another process was, or where the queue is. The frames that are in the line when it
+ * is made are of no use where there are others to put into it. */
+static void go_on(struct tower_encoder_manager *manager) {
+    const struct tower_encoder_config *config = &manager->config;
+    struct tower_frame_ring *queue = manager->queue;
+    uint32_t dropped_frames = (uint32_t)tower_frame_ring_dropped(queue);
+    struct tower_encoder_place place = {.frame = tower_frame_ring_popped(queue),
+                                        .settled_frames = dropped_frames & DROPPED_MASK};
+    bool is_one_more = false;
+    uint64_t begun_frames = config->air_frames;
+    if (tower_encoder_resume_open(queue, config->frame_samples, config->air_frames,
+                                  &manager->resume, &place, &is_one_more)) {
+        show_history(manager, &place);
+        manager->suppressed_frames = manager->line.slots + is_one_more;
+        begun_frames -=
+            begun_frames < manager->suppressed_frames ? begun_frames : manager->suppressed_frames;
+    }
+    manager->air_frames = config->air_frames;
+    manager->dropped_frames = dropped_frames;
+    manager->settled_frames = place.settled_frames;
+    manager->owed_samples = place.owed_samples;
+    manager->next = manager->block_start = manager->places[0] = place;
+    uint64_t unsettled = (dropped_frames - place.settled_frames) & DROPPED_MASK;
+    manager->position_samples =
+        begun_frames * BLOCK_SAMPLES + place.owed_samples - place.sample +
+        (tower_frame_ring_pushed(queue) - place.frame + unsettled) * config->frame_samples;
+    if (!is_one_more)
+        tower_encoder_resume_note(manager->resume, config->air_frames, &place);
+}
+
 int tower_encoder_manager_new(const struct tower_encoder_config *config,
                               struct tower_encoder_manager **ret_manager) {
     if (!is_config_valid(config))
@@ -174,13 +259,14 @@ int tower_encoder_manager_new(const struct tower_encoder_config *config,
     int error = manager->wake_fd < 0 ? manager->wake_fd : 0;
     if (error == 0)
         error = tower_lame_encoder_new(config->bitrate_bps, &manager->lame);
-    if (error == 0)
-        error =
-            tower_frame_ring_new(QUEUE_SAMPLES / config->frame_samples, manager->pcm_frame_bytes,
-                                 TOWER_FRAME_RING_DROP_NEWEST, &manager->queue);
     bool is_ffmpeg = config->kind == TOWER_ENCODER_FFMPEG;
     if (error == 0 && is_ffmpeg)
         error = make_ffmpeg(manager);
+    /* Last: once the region is ours we cannot fail and close it. */
+    if (error == 0)
+        error = tower_frame_ring_open(config->carried_fd, QUEUE_SAMPLES / config->frame_samples,
+                                      manager->pcm_frame_bytes, TOWER_FRAME_RING_DROP_NEWEST,
+                                      &manager->queue, NULL);
     if (error < 0) {
         tower_encoder_manager_free(manager);
         return error;
@@ -193,6 +279,7 @@ int tower_encoder_manager_new(const struct tower_encoder_config *config,
     manager->delay_ns = tower_samples_to_ns(
         (int64_t)(tower_lame_encoder_delay_samples(manager->lame) + slots * BLOCK_SAMPLES),
         TOWER_RATE_HZ);
+    go_on(manager);
     *ret_manager = manager;
     return 0;
 }
@@ -250,11 +337,30 @@ static void publish(struct tower_encoder_manager *manager) {
         publish_lame(manager);
 }
 
+/* The place that the frame to go on air next is made from: the oldest in the line, or the one to be
+ * put into it next, which is noted for when it is. */
+static const struct tower_encoder_place *next_place(struct tower_encoder_manager *manager) {
+    const uint64_t size = TOWER_DELAY_SLOTS_MAX + 1;
+    struct tower_encoder_place *place = &manager->places[++manager->n_put % size];
+    *place = manager->block_start;
+    place->settled_frames = manager->settled_frames;
+    place->owed_samples = manager->owed_samples;
+    uint64_t slots = manager->line.slots;
+    return &manager->places[(manager->n_put > slots ? manager->n_put - slots : 0) % size];
+}
+
 /* For each frame put into the line one goes on air. */
 static void emit(struct tower_encoder_manager *manager) {
     const struct tower_delay_entry *entry = tower_delay_line_oldest(&manager->line);
+    const struct tower_encoder_place *next = next_place(manager);
+    if (manager->suppressed_frames > 0) {
+        manager->suppressed_frames--;
+        return;
+    }
     manager->last_maker = entry->maker;
     manager->config.output(manager->config.output_user, entry->frame, manager->mp3_frame_bytes);
+    /* Who comes after a death between these two finds one frame more on air than is noted. */
+    tower_encoder_resume_note(manager->resume, ++manager->air_frames, next);
     count(&manager->frames_by_maker[entry->maker]);
     publish(manager);
     /* Last, so that who sees the count also sees what it counts. */
@@ -289,6 +395,7 @@ static void finish_block(struct tower_encoder_manager *manager) {
     entry->has_block = true;
     entry->block = manager->next_block++;
     manager->block_samples = 0;
+    manager->block_start = manager->next;
     if (manager->ffmpeg) {
         tower_ffmpeg_supervisor_feed(manager->ffmpeg, entry->block, manager->block);
         /* What ffmpeg has ready for the frame about to go out must be taken first. */
@@ -306,6 +413,11 @@ static void take_pcm(struct tower_encoder_manager *manager, const int16_t *pcm, 
         if (pcm) {
             memcpy(to, pcm, n * TOWER_SAMPLE_BYTES);
             pcm += n * TOWER_CHANNELS;
+            manager->next.sample += (uint32_t)n;
+            if (manager->next.sample == manager->config.frame_samples) {
+                manager->next.frame++;
+                manager->next.sample = 0;
+            }
         } else {
             memset(to, 0, n * TOWER_SAMPLE_BYTES);
         }
@@ -321,8 +433,13 @@ static void take_pcm(struct tower_encoder_manager *manager, const int16_t *pcm, 
  * block begun by silent samples. */
 static void settle(struct tower_encoder_manager *manager, uint32_t dropped_frames) {
     uint32_t frames = (dropped_frames - manager->settled_frames) & DROPPED_MASK;
-    manager->settled_frames = dropped_frames;
-    manager->owed_samples += (uint64_t)frames * manager->config.frame_samples;
+    uint32_t dropped_by_now = atomic_load_explicit(&manager->dropped_frames, memory_order_acquire);
+    /* A frame that is taken once more was settled before; and in what another process left there
+     * may be anything. */
+    if (frames <= ((dropped_by_now - manager->settled_frames) & DROPPED_MASK)) {
+        manager->settled_frames = dropped_frames & DROPPED_MASK;
+        manager->owed_samples += (uint64_t)frames * manager->config.frame_samples;
+    }
     while (manager->owed_samples >= BLOCK_SAMPLES) {
         manager->owed_samples -= BLOCK_SAMPLES;
         (void)tower_delay_line_put(&manager->line, TOWER_DELAY_REPAIR, manager->silence);
@@ -348,7 +465,10 @@ static void take_queue(struct tower_encoder_manager *manager) {
             return;
         }
         settle(manager, flags >> DROPPED_SHIFT);
-        take_pcm(manager, manager->popped, manager->config.frame_samples);
+        /* Of the first one after another process only the end may be left to take. */
+        size_t skip = manager->next.sample;
+        take_pcm(manager, manager->popped + skip * TOWER_CHANNELS,
+                 manager->config.frame_samples - skip);
         /* A frame may have completed a block only together with what is owed. */
         if (manager->owed_samples > 0)
             settle(manager, manager->settled_frames);
@@ -447,6 +567,18 @@ int tower_encoder_manager_write_pcm(struct tower_encoder_manager *manager, const
     if (!manager->config.is_stepped)
         tower_eventfd_signal(manager->wake_fd);
     return 0;
+}
+
+int tower_encoder_manager_fd(const struct tower_encoder_manager *manager) {
+    return tower_frame_ring_fd(manager->queue);
+}
+
+uint64_t tower_encoder_manager_written(const struct tower_encoder_manager *manager) {
+    return tower_frame_ring_pushed(manager->queue) + tower_frame_ring_dropped(manager->queue);
+}
+
+uint64_t tower_encoder_manager_position_samples(const struct tower_encoder_manager *manager) {
+    return manager->position_samples;
 }
 
 static uint64_t get(const _Atomic uint64_t *counter) {
