@@ -297,7 +297,30 @@ static int build_air(struct tower_service *service, struct tower_inheritance *in
     return 0;
 }
 
-static int build_encoder_and_pump(struct tower_service *service, char *error, size_t error_bytes) {
+/* Where the numbers of the title schedule begin behind another process: what it had taken from the
+ * router, and what is on air or will be of what it wrote. */
+static void begin_title_schedule(struct tower_service *service) {
+    struct tower_router_stats router;
+    tower_router_get_stats(service->router, &router);
+    tower_title_schedule_begin(service->title_schedule, router.popped_count,
+                               tower_encoder_manager_position_samples(service->encoder));
+}
+
+static uint64_t count_popped(void *self) {
+    struct tower_service *service = self;
+    struct tower_router_stats router;
+    tower_router_get_stats(service->router, &router);
+    return router.popped_count;
+}
+
+static uint64_t count_written(void *self) {
+    struct tower_service *service = self;
+    return tower_encoder_manager_written(service->encoder);
+}
+
+static int build_encoder_and_pump(struct tower_service *service,
+                                  struct tower_inheritance *inheritance, char *error,
+                                  size_t error_bytes) {
     const struct tower_config *config = &service->config;
     struct tower_encoder_config encoder = {
         .clock = service->clock,
@@ -310,9 +333,14 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
         .is_realtime = config->is_realtime,
         .output = put_on_air,
         .output_user = service,
+        .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_ENCODER),
+        .air_frames = tower_air_frames(service->air),
     };
     memcpy(encoder.backoff_ns, config->encoder_backoff_ns, sizeof encoder.backoff_ns);
     int result = tower_encoder_manager_new(&encoder, &service->encoder);
+    if (result == 0)
+        result = tower_inheritance_keep(inheritance, TOWER_CARRIED_ENCODER, 0,
+                                        tower_encoder_manager_fd(service->encoder));
     if (result < 0)
         return fail(error, error_bytes, result, "making the encoder", "", "");
     struct tower_encoder_stats made;
@@ -321,6 +349,7 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
         tower_title_schedule_new(config->frame_samples, made.delay_ns, &service->title_schedule);
     if (result < 0)
         return fail(error, error_bytes, result, "making the schedule of titles", "", "");
+    begin_title_schedule(service);
     struct tower_pump_config pump = {
         .clock = service->clock,
         .frame_samples = config->frame_samples,
@@ -329,10 +358,20 @@ static int build_encoder_and_pump(struct tower_service *service, char *error, si
         .pcm_buffer = {service, pop_frame},
         .fallback = {service, get_fallback_frame},
         .encoder = {service, write_pcm},
+        .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_PUMP),
+        .count_popped = count_popped,
+        .count_written = count_written,
     };
     result = tower_pump_new(&pump, &service->pump);
+    if (result == 0)
+        result = tower_inheritance_keep(inheritance, TOWER_CARRIED_PUMP, 0,
+                                        tower_pump_fd(service->pump));
     if (result < 0)
         return fail(error, error_bytes, result, "making the pump", "", "");
+    uint64_t next_tick;
+    uint64_t outage_frames = tower_pump_outage(service->pump, &next_tick);
+    if (outage_frames > 0)
+        tower_fallback_resume(service->fallback, next_tick, outage_frames);
     return 0;
 }
 
@@ -400,7 +439,7 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
     if (result == 0)
         result = build_air(service, inheritance, error, error_bytes);
     if (result == 0)
-        result = build_encoder_and_pump(service, error, error_bytes);
+        result = build_encoder_and_pump(service, inheritance, error, error_bytes);
     if (result == 0)
         result = build_ways_in_and_out(service, error, error_bytes);
     return result;

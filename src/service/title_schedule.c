@@ -28,6 +28,7 @@ struct tower_title_schedule {
     /* Constant. */
     uint64_t frame_samples;
     uint64_t delay_samples;
+    uint64_t first_samples; /* before the first frame that is written */
 
     /* Owned by the pump. */
     uint64_t written; /* frames that the encoder took */
@@ -78,6 +79,12 @@ void tower_title_schedule_free(struct tower_title_schedule *schedule) {
     free(schedule);
 }
 
+void tower_title_schedule_begin(struct tower_title_schedule *schedule, uint64_t popped,
+                                uint64_t samples) {
+    atomic_store_explicit(&schedule->popped, popped, memory_order_relaxed);
+    schedule->first_samples = samples;
+}
+
 /* ---- ingest ---- */
 
 static struct scheduled_title *title_at(struct tower_title_schedule *schedule, uint64_t i) {
@@ -112,7 +119,8 @@ void tower_title_schedule_add(struct tower_title_schedule *schedule, const char 
 
 /* The MP3 frame in which the sound of the encoder's frame `written` begins. */
 static uint64_t mp3_frame_of(const struct tower_title_schedule *schedule, uint64_t written) {
-    return (written * schedule->frame_samples + schedule->delay_samples) / TOWER_FRAME_SAMPLES;
+    return (schedule->first_samples + written * schedule->frame_samples + schedule->delay_samples) /
+           TOWER_FRAME_SAMPLES;
 }
 
 void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool is_heard) {

@@ -26,6 +26,12 @@ int tower_title_schedule_new(uint32_t frame_samples, int64_t encoder_delay_ns,
 /* Takes NULL. */
 void tower_title_schedule_free(struct tower_title_schedule *schedule);
 
+/* Count on from where another schedule was: `popped` frames have been taken from the router, and
+ * the next one that the encoder gets begins at sample `samples` of what goes on air, its delay not
+ * counted. Before everything else. */
+void tower_title_schedule_begin(struct tower_title_schedule *schedule, uint64_t popped,
+                                uint64_t samples);
+
 /* What becomes of the title on air. */
 enum tower_title_change {
     TOWER_TITLE_STAYS,
