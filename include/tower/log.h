@@ -35,7 +35,7 @@ void tower_log(enum tower_log_level level, const char *room, const char *format,
 void tower_log_deferred(enum tower_log_level level, const char *room, const char *format, int64_t a,
                         int64_t b, int64_t c, int64_t d);
 
-/* Records dropped because the ring was full, since the start. */
+/* Lines lost since the start: the ring was full, or stderr did not take them (a full disk). */
 uint64_t tower_log_dropped(void);
 
 #endif

@@ -37,7 +37,12 @@ static struct {
     _Atomic bool is_stopping;
     _Atomic uint64_t next_in;
     _Atomic uint64_t dropped;
-    uint64_t next_out; /* owned by the writer */
+    _Atomic uint64_t unwritten;
+    /* Owned by the writer. */
+    uint64_t next_out;
+    uint64_t told_unwritten;
+    int write_error; /* of the last line that was not written */
+    bool is_torn;    /* a part of it was */
     pthread_t writer;
     sem_t queued;
     struct record records[RECORDS];
@@ -64,24 +69,28 @@ void tower_log_set_level(enum tower_log_level level) {
 }
 
 uint64_t tower_log_dropped(void) {
-    return atomic_load(&logger.dropped);
+    return atomic_load(&logger.dropped) + atomic_load(&logger.unwritten);
 }
 
-/* The one place that asks the wall clock: a log is read beside other programs' logs. */
-static void write_line(enum tower_log_level level, const char *room, const char *text,
-                       const struct timespec *when) {
+/* By the wall clock: a log is read beside other programs' logs. Errors: what write() says, -ENOSPC
+ * if it took a part. */
+static int write_line(enum tower_log_level level, const char *room, const char *text,
+                      const struct timespec *when, bool *is_torn) {
     struct tm utc;
     char stamp[32] = "";
     if (gmtime_r(&when->tv_sec, &utc))
         (void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
     char line[TEXT_BYTES + 128];
-    (void)snprintf(line, sizeof line, "%s.%03ldZ %-7s %s: %s\n", stamp, when->tv_nsec / 1000000,
-                   tower_log_level_name(level), room, text);
-    ssize_t ignored = write(STDERR_FILENO, line, strlen(line));
-    (void)ignored;
+    (void)snprintf(line, sizeof line, "%s%s.%03ldZ %-7s %s: %s\n", *is_torn ? "\n" : "", stamp,
+                   when->tv_nsec / 1000000, tower_log_level_name(level), room, text);
+    ssize_t n = write(STDERR_FILENO, line, strlen(line));
+    if (n < 0)
+        return -errno;
+    *is_torn = (size_t)n != strlen(line);
+    return *is_torn ? -ENOSPC : 0;
 }
 
-static void write_record(struct record *record) {
+static int write_record(struct record *record, bool *is_torn) {
     if (record->format) {
         /* tower_log_deferred() promises a literal with up to four %lld. */
 #pragma GCC diagnostic push
@@ -91,7 +100,30 @@ static void write_record(struct record *record) {
                        (long long)record->values[2], (long long)record->values[3]);
 #pragma GCC diagnostic pop
     }
-    write_line(record->level, record->room, record->text, &record->when);
+    return write_line(record->level, record->room, record->text, &record->when, is_torn);
+}
+
+/* The writer has a line for itself to say. */
+static void say(const char *text) {
+    struct timespec when;
+    (void)clock_gettime(CLOCK_REALTIME, &when);
+    (void)write_line(TOWER_LOG_WARNING, "log", text, &when, &logger.is_torn);
+}
+
+/* A full disk loses lines, and nothing else; that is said as soon as there is room. */
+static void note_written(int error) {
+    char text[128];
+    uint64_t unwritten = atomic_load(&logger.unwritten);
+    if (error < 0) {
+        logger.write_error = error;
+        atomic_store(&logger.unwritten, unwritten + 1);
+    } else if (unwritten != logger.told_unwritten) {
+        (void)snprintf(text, sizeof text, "%llu lines before this one could not be written: %s",
+                       (unsigned long long)(unwritten - logger.told_unwritten),
+                       strerror(-logger.write_error));
+        logger.told_unwritten = unwritten;
+        say(text);
+    }
 }
 
 static void write_queued(uint64_t *told_dropped) {
@@ -99,25 +131,23 @@ static void write_queued(uint64_t *told_dropped) {
         struct record *record = &logger.records[logger.next_out % RECORDS];
         if (atomic_load_explicit(&record->turn, memory_order_acquire) != logger.next_out + 1)
             break;
-        write_record(record);
+        note_written(write_record(record, &logger.is_torn));
         atomic_store_explicit(&record->turn, logger.next_out + RECORDS, memory_order_release);
         logger.next_out++;
     }
-    uint64_t dropped = tower_log_dropped();
+    uint64_t dropped = atomic_load(&logger.dropped);
     if (dropped != *told_dropped) {
         char text[64];
-        struct timespec when;
-        (void)clock_gettime(CLOCK_REALTIME, &when);
         (void)snprintf(text, sizeof text, "%llu lines were lost: stderr is too slow",
                        (unsigned long long)(dropped - *told_dropped));
-        write_line(TOWER_LOG_WARNING, "log", text, &when);
+        say(text);
         *told_dropped = dropped;
     }
 }
 
 static void *run_writer(void *arg) {
     (void)arg;
-    uint64_t told_dropped = tower_log_dropped();
+    uint64_t told_dropped = atomic_load(&logger.dropped);
     do {
         while (sem_wait(&logger.queued) < 0 && errno == EINTR)
             ;
@@ -223,7 +253,8 @@ void tower_log(enum tower_log_level level, const char *room, const char *format,
         publish_record(record, position);
     } else if (takes_a_line()) {
         (void)clock_gettime(CLOCK_REALTIME, &record->when);
-        write_record(record);
+        bool is_torn = false;
+        (void)write_record(record, &is_torn);
     } else {
         atomic_fetch_add(&logger.dropped, 1);
     }

@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static int saved_stderr;
@@ -120,6 +122,44 @@ static void test_stderr_that_nobody_reads_holds_nobody(void **state) {
     tower_log_stop();
 }
 
+/* A disk that is full, and then is not: here one that is full at a size. */
+static void test_full_disk_loses_lines_and_says_so_once(void **state) {
+    (void)state;
+    char path[] = "/tmp/tower-test-log-XXXXXX";
+    int fd = mkstemp(path);
+    struct rlimit before, small;
+    assert_true(fd >= 0 && getrlimit(RLIMIT_FSIZE, &before) == 0);
+    assert_true(dup2(fd, STDERR_FILENO) >= 0);
+    uint64_t lost_before = tower_log_dropped();
+    assert_int_equal(tower_log_start(TOWER_LOG_INFO), 0);
+    small = before;
+    small.rlim_cur = 100; /* within the second line */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 4; i++)
+        tower_log(TOWER_LOG_INFO, "room", "line %d, which is long enough to be torn", i);
+    while (tower_log_dropped() - lost_before < 3)
+        sched_yield();
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    tower_log(TOWER_LOG_INFO, "room", "there is room");
+    tower_log(TOWER_LOG_INFO, "room", "and more");
+    tower_log_stop();
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    char text[4096] = "";
+    assert_true(pread(fd, text, sizeof text - 1, 0) > 0);
+    assert_int_equal(tower_log_dropped() - lost_before, 3);
+    assert_non_null(strstr(text, "room: line 0, which"));
+    assert_non_null(strstr(text, "Z info    room: there is room\n"));
+    char *said = strstr(text, "3 lines before this one could not be written: ");
+    assert_non_null(said);
+    assert_null(strstr(strchr(said, '\n'), "could not be written"));
+    assert_non_null(strstr(said, "room: and more\n"));
+    /* The torn line does not run into the next. */
+    char *next = strstr(text, "Z info    room: there is room\n");
+    assert_int_equal(next[-24], '\n');
+    close(fd);
+    unlink(path);
+}
+
 static void test_levels_have_names(void **state) {
     (void)state;
     enum tower_log_level level = TOWER_LOG_ERROR;
@@ -136,6 +176,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_long_line_is_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_line_is_written_or_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stderr_that_nobody_reads_holds_nobody, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk_loses_lines_and_says_so_once, setup,
                                         teardown),
         cmocka_unit_test(test_levels_have_names),
     };
