@@ -28,6 +28,25 @@ struct tower_encoder_manager;
 /* Called on the encoder thread with each MP3 frame, in order. Must not block. */
 typedef void tower_encoder_output(void *user, const uint8_t *mp3_frame, size_t bytes);
 
+/* The chosen encoder failed and something stands in for it, or it is on air again. An outage has
+ * one event at its begin and one at its end, however often the encoder fails meanwhile. */
+struct tower_encoder_event {
+    bool is_back;
+    /* How it failed first: "exit", "pipe-closed", "mute", "not-reading", "garbage" or "excess" of
+     * ffmpeg, "lame", "too-slow" (the encoder thread fell behind). A literal. */
+    const char *cause;
+    const char *detail; /* the same for people; only during the call */
+    uint64_t frame;     /* MP3 frame, counted from 0: the first that is not the encoder's; the first
+                           that is again */
+    int64_t at_ns;      /* when it was seen to have failed; when it was on air again */
+    int64_t to_substitute_ns; /* from then to that frame, 0 if it went out before; below 0: of none
+                                 that stood in */
+    int64_t duration_ns;      /* is_back: since it failed; else below 0 */
+    uint64_t failures;        /* so far */
+    uint64_t frames_spare;    /* that stood in so far */
+    uint64_t frames_repair;
+};
+
 struct tower_encoder_config {
     struct tower_clock *clock;
     enum tower_encoder_kind kind;
@@ -46,6 +65,8 @@ struct tower_encoder_config {
      * again, in the first turn of the thread. */
     int carried_fd;
     uint64_t air_frames;
+    /* Called on the encoder thread, for the same user. Must not block. May be NULL. */
+    void (*on_event)(void *user, const struct tower_encoder_event *event);
 };
 
 struct tower_encoder_stats {

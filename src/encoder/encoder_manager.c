@@ -16,6 +16,7 @@
 #include "fd.h"
 #include "ffmpeg_supervisor.h"
 #include "lame_encoder.h"
+#include "outage.h"
 #include "thread.h"
 #include "tower/frame_ring.h"
 #include "tower/log.h"
@@ -90,6 +91,7 @@ struct tower_encoder_manager {
     uint64_t agreeing_frames;   /* of ffmpeg's, in a row */
     uint64_t apart_since_frame; /* of ffmpeg's */
     enum tower_delay_maker last_maker;
+    struct tower_encoder_outage outage;
     int16_t popped[BLOCK_SAMPLES * TOWER_CHANNELS];
 
     /* Atomic, written by start() and stop(), read by anyone. */
@@ -162,6 +164,25 @@ static void take_ffmpeg_frame(void *user, uint64_t block, uint64_t n, const uint
     entry->maker = TOWER_DELAY_PRIMARY;
 }
 
+static int64_t now_ns(const struct tower_encoder_manager *manager) {
+    return tower_clock_now_ns(manager->config.clock);
+}
+
+static void fail(struct tower_encoder_manager *manager, const char *cause, const char *detail) {
+    tower_encoder_outage_fail(&manager->outage, cause, detail,
+                              atomic_load_explicit(&manager->frames_out, memory_order_relaxed),
+                              now_ns(manager));
+}
+
+static void note_ffmpeg_failure(void *user, enum tower_ffmpeg_failure failure, const char *what) {
+    static const char *const causes[] = {
+        [TOWER_FFMPEG_EXIT] = "exit",       [TOWER_FFMPEG_CLOSE] = "pipe-closed",
+        [TOWER_FFMPEG_MUTE] = "mute",       [TOWER_FFMPEG_REFUSAL] = "not-reading",
+        [TOWER_FFMPEG_GARBAGE] = "garbage", [TOWER_FFMPEG_EXCESS] = "excess",
+    };
+    fail(user, causes[failure], what);
+}
+
 static int make_ffmpeg(struct tower_encoder_manager *manager) {
     const struct tower_encoder_config *config = &manager->config;
     bool has_backoff = config->backoff_count > 0;
@@ -174,6 +195,7 @@ static int make_ffmpeg(struct tower_encoder_manager *manager) {
                                      : sizeof default_backoff_ns / sizeof default_backoff_ns[0],
         .max_restarts = config->max_restarts,
         .on_frame = take_ffmpeg_frame,
+        .on_failure = note_ffmpeg_failure,
         .user = manager,
     };
     return tower_ffmpeg_supervisor_new(&ffmpeg, &manager->ffmpeg);
@@ -253,6 +275,8 @@ int tower_encoder_manager_new(const struct tower_encoder_config *config,
     if (!manager)
         return -ENOMEM;
     manager->config = *config;
+    manager->outage.on_event = config->on_event;
+    manager->outage.user = config->output_user;
     manager->pcm_frame_bytes = tower_frame_bytes(config->frame_samples);
     manager->mp3_frame_bytes = tower_lame_frame_bytes(config->bitrate_bps);
     manager->wake_fd = tower_eventfd_new();
@@ -363,6 +387,10 @@ static void emit(struct tower_encoder_manager *manager) {
     tower_encoder_resume_note(manager->resume, ++manager->air_frames, next);
     count(&manager->frames_by_maker[entry->maker]);
     publish(manager);
+    uint64_t frame = atomic_load_explicit(&manager->frames_out, memory_order_relaxed);
+    /* What ffmpeg gave before it failed may still be in the line. */
+    bool is_back = entry->maker == TOWER_DELAY_PRIMARY && (!manager->ffmpeg || manager->is_joined);
+    tower_encoder_outage_emit(&manager->outage, frame, entry->maker, is_back, now_ns(manager));
     /* Last, so that who sees the count also sees what it counts. */
     atomic_fetch_add_explicit(&manager->frames_out, 1, memory_order_release);
 }
@@ -382,6 +410,8 @@ static enum tower_delay_maker encode_block(struct tower_encoder_manager *manager
         tower_log(TOWER_LOG_ERROR, "encoder",
                   "LAME failed on a frame (%s); silence goes out for it and LAME is made anew",
                   strerror(-error));
+    if (!manager->ffmpeg)
+        fail(manager, "lame", "LAME failed on a frame");
     tower_lame_encoder_free(manager->lame);
     manager->lame = NULL;
     memcpy(ret_frame, manager->silence, manager->mp3_frame_bytes);

@@ -120,6 +120,8 @@ static void fail(struct tower_ffmpeg_supervisor *supervisor, enum tower_ffmpeg_f
               " in a row%s)",
               supervisor->program, what, wait_ns / 1000000, stats->failures_in_row,
               stats->is_degraded ? ", degraded" : "");
+    if (supervisor->config.on_failure)
+        supervisor->config.on_failure(supervisor->config.user, failure, what);
 }
 
 static const char *describe(enum tower_ffmpeg_failure failure) {

@@ -30,6 +30,8 @@ struct tower_ffmpeg_config {
     size_t backoff_count;      /* 1 to TOWER_ENCODER_BACKOFF_MAX */
     uint32_t max_restarts;     /* in a row; then degraded: a try every last backoff */
     tower_ffmpeg_frame *on_frame;
+    /* It failed: how, and the same for people. May be NULL. */
+    void (*on_failure)(void *user, enum tower_ffmpeg_failure failure, const char *what);
     void *user;
 };
 
