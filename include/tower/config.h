@@ -60,6 +60,8 @@ struct tower_config {
     char url[TOWER_CONFIG_TEXT_BYTES];
     char public_url[TOWER_CONFIG_TEXT_BYTES];    /* "": as the client asks */
     char password_path[TOWER_CONFIG_PATH_BYTES]; /* "": none */
+    char journal_path[TOWER_CONFIG_PATH_BYTES];  /* "": none */
+    uint32_t journal_bytes;
     bool has_server_header;
     bool is_realtime;
     bool has_keeper;

@@ -10,6 +10,7 @@
 #include "tower/air.h"
 #include "tower/clock.h"
 #include "tower/fanout.h"
+#include "tower/journal.h"
 #include "tower/status.h"
 #include "tower/titles.h"
 
@@ -35,6 +36,7 @@ struct tower_http_server_config {
     uint32_t client_buffer_bytes;      /* SO_SNDBUF of a listener; 0: the kernel's choice */
     struct tower_titles *titles;       /* NULL: nobody sets or hears titles */
     struct tower_addresses *addresses; /* NULL: an address may have any number of listeners */
+    struct tower_journal *journal;     /* NULL: there is none to show */
     struct tower_station station;
     const char *public_url;     /* where clients reach this server; "": as they ask */
     const char *password;       /* of who may set titles; "": nobody may */
@@ -56,6 +58,11 @@ void tower_http_server_free(struct tower_http_server *server);
 
 /* The port it listens on, the first if there are several. */
 uint16_t tower_http_server_port(const struct tower_http_server *server);
+
+/* Listeners turned away since the start: because every place was taken, and because there were too
+ * many from their address. Any thread; no lock. */
+void tower_http_server_get_refused(const struct tower_http_server *server, uint64_t *ret_places,
+                                   uint64_t *ret_address);
 
 /* Errors: -EALREADY, -EAGAIN (no thread). */
 int tower_http_server_start(struct tower_http_server *server);

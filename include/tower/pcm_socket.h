@@ -20,6 +20,16 @@
 
 #define TOWER_PRODUCERS_MAX 32
 
+/* A producer's connection, as it stands. */
+struct tower_producer_info {
+    uint64_t id; /* counted from 1 */
+    pid_t pid;   /* of the process that connected, 0 where not known */
+    bool is_on_air;
+    int64_t connected_ns;
+    int64_t last_data_ns; /* INT64_MIN: has sent nothing yet */
+    uint64_t bytes;       /* read so far */
+};
+
 struct tower_pcm_socket_config {
     struct tower_clock *clock;
     const char *path;
@@ -47,17 +57,9 @@ struct tower_pcm_socket_config {
      * has one whose dead air was withheld, from the frame behind those that ended that; one that
      * has said none yet gives `text` NULL with that frame. May be NULL. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
+    /* That producer is on air from now on, or no longer is. On the ingest thread. May be NULL. */
+    void (*on_producer)(void *user, const struct tower_producer_info *producer, bool is_on_air);
     void *user;
-};
-
-/* A producer's connection, as it stands. */
-struct tower_producer_info {
-    uint64_t id; /* counted from 1 */
-    pid_t pid;   /* of the process that connected, 0 where not known */
-    bool is_on_air;
-    int64_t connected_ns;
-    int64_t last_data_ns; /* INT64_MIN: has sent nothing yet */
-    uint64_t bytes;       /* read so far */
 };
 
 struct tower_pcm_socket_stats {

@@ -4,6 +4,7 @@
 
 #include "tower/config.h"
 #include "tower/http_server.h"
+#include "tower/journal.h"
 #include "tower/status.h"
 
 struct tower_service;
@@ -27,8 +28,8 @@ int tower_service_new(const struct tower_config *config,
                       struct tower_service **ret_service, char *error, size_t error_bytes);
 void tower_service_free(struct tower_service *service);
 
-/* Start, in this order: fan-out, encoders, pump, ingest, HTTP (A0). Errors: as above; what had been
- * started is stopped again. */
+/* Start, in this order: journal, fan-out, encoders, pump, ingest, HTTP (A0). Errors: as above; what
+ * had been started is stopped again. */
 int tower_service_start(struct tower_service *service, char *error, size_t error_bytes);
 
 /* Stop in the reverse order: no new listeners, no new audio, the last frames encoded and sent.
@@ -37,6 +38,9 @@ int tower_service_stop(struct tower_service *service);
 
 /* The port in use. */
 uint16_t tower_service_port(const struct tower_service *service);
+
+/* The journal of incidents, for who has one to add. */
+struct tower_journal *tower_service_journal(struct tower_service *service);
 
 /* The state now; `user` is the service. Any thread but the pump's and the fan-out's. */
 void tower_service_get_status(void *user, struct tower_status *ret_status);

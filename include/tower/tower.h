@@ -17,6 +17,7 @@
 #include "tower/histogram.h"
 #include "tower/http_server.h"
 #include "tower/input_monitor.h"
+#include "tower/journal.h"
 #include "tower/levels.h"
 #include "tower/listener.h"
 #include "tower/log.h"

@@ -1,25 +1,17 @@
 /* cmd_status.c - `tower status`: asks a transmitter for /status and says it in words. */
 #include "cmd_status.h"
 
-#include "http_client.h"
+#include "ask.h"
 #include "program.h"
-#include "utf8.h"
-#include "tower/clock.h"
-#include "tower/format.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_URL "http://127.0.0.1:8005"
 #define STATUS_PATH "/status"
-#define TIMEOUT_NS (INT64_C(5) * TOWER_NS_PER_S)
-/* Some 6 KiB with every place for producers taken. */
-#define ANSWER_BYTES_MAX ((size_t)1 << 20)
 #define REAL_DIGITS 9
 #define LABEL_WIDTH 12
 
@@ -32,7 +24,7 @@ struct options {
 static void print_help(void) {
     printf("Usage: tower status [URL] [--json]\n"
            "\n"
-           "Prints the state of a running transmitter. URL is " DEFAULT_URL " where none is\n"
+           "Prints the state of a running transmitter. URL is " TOWER_ASK_URL " where none is\n"
            "given; " STATUS_PATH " is added to it.\n"
            "\n"
            "  --json   print the whole state as JSON, as the transmitter gives it\n"
@@ -44,7 +36,7 @@ static void print_help(void) {
 static int parse_options(int argc, char **argv, struct options *ret_options) {
     static const struct option known[] = {
         {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    struct options options = {.url = DEFAULT_URL};
+    struct options options = {.url = TOWER_ASK_URL};
     int letter;
     /* 0, and not 1: begin anew although main() may have used getopt already. */
     optind = 0;
@@ -73,44 +65,11 @@ static int parse_options(int argc, char **argv, struct options *ret_options) {
     return 0;
 }
 
-/* Make the address of a transmitter that of its status. */
-static int add_status_path(struct tower_http_url *url) {
-    size_t length = strlen(url->path);
-    const size_t more = strlen(STATUS_PATH);
-    if (length >= more && strcmp(url->path + length - more, STATUS_PATH) == 0)
-        return 0;
-    while (length > 0 && url->path[length - 1] == '/')
-        length--;
-    if (length + more >= sizeof url->path)
-        return -ENAMETOOLONG;
-    memcpy(url->path + length, STATUS_PATH, more + 1);
-    return 0;
-}
-
 /* ---- The state in words ---- */
 
 /* Follows `outer` (NULL: the top) and `key`; NULL where there is no such thing. */
 static json_t *look_up(const json_t *json, const char *outer, const char *key) {
     return json_object_get(outer ? json_object_get(json, outer) : json, key);
-}
-
-/* A text is shown on a terminal, so nothing in it may steer one: no control character, of those in
- * two bytes neither. */
-static void print_text(const char *text) {
-    size_t left = strlen(text);
-    while (left > 0) {
-        size_t length = tower_utf8_length(text, left);
-        bool is_plain = length > 2 || (length == 2 && (unsigned char)*text > 0xc2) ||
-                        (length == 2 && (unsigned char)text[1] >= 0xa0) ||
-                        (length == 1 && *text >= ' ' && *text <= '~');
-        if (is_plain)
-            (void)fwrite(text, 1, length, stdout);
-        else
-            (void)putchar('?');
-        length = length > 0 ? length : 1;
-        text += length;
-        left -= length;
-    }
 }
 
 /* The value as it is; "-" where it is missing. */
@@ -120,7 +79,7 @@ static void print_value(const json_t *value) {
     else if (json_is_real(value))
         (void)printf("%.1f", json_real_value(value));
     else if (json_is_string(value))
-        print_text(json_string_value(value));
+        tower_print_text(json_string_value(value));
     else if (json_is_boolean(value))
         (void)printf("%s", json_is_true(value) ? "yes" : "no");
     else
@@ -209,7 +168,7 @@ static void print_frames_by_origin(const json_t *json) {
         (void)printf("%s", is_first ? "" : ", ");
         print_value(value);
         (void)printf(" ");
-        print_text(origin);
+        tower_print_text(origin);
         is_first = false;
     }
     (void)printf("%s\n", is_first ? "-" : "");
@@ -265,7 +224,7 @@ static void print_input(const json_t *json) {
         if (!json_is_number(duration))
             continue;
         (void)printf("%s", is_first ? "" : ", ");
-        print_text(name);
+        tower_print_text(name);
         (void)printf(" for ");
         print_duration(duration);
         is_first = false;
@@ -295,96 +254,18 @@ static void print_words(const json_t *json) {
     PRINT_COUNTS(json, "listeners", "listeners", "current", "peak", "accepted", "refused", "skips");
 }
 
-/* ---- Asking ---- */
-
-/* Read the whole body. Errors: as for reading, -EMSGSIZE, -ENOMEM. */
-static int read_body(struct tower_http_client *client, char **ret_text, size_t *ret_bytes) {
-    struct tower_clock *clock = tower_clock_real();
-    int64_t deadline_ns = tower_clock_now_ns(clock) + TIMEOUT_NS;
-    char *text = malloc(ANSWER_BYTES_MAX);
-    if (!text)
-        return -ENOMEM;
-    size_t have_bytes = 0;
-    int64_t n;
-    do {
-        if (have_bytes == ANSWER_BYTES_MAX) {
-            n = -EMSGSIZE;
-            break;
-        }
-        n = tower_http_client_read(client, text + have_bytes, ANSWER_BYTES_MAX - have_bytes,
-                                   deadline_ns - tower_clock_now_ns(clock));
-        if (n > 0)
-            have_bytes += (size_t)n;
-    } while (n > 0);
-    if (n < 0) {
-        free(text);
-        return (int)n;
-    }
-    *ret_text = text;
-    *ret_bytes = have_bytes;
-    return 0;
-}
-
-/* Ask and parse; what goes wrong is said here. NULL then. */
-static json_t *fetch(const struct options *options, const struct tower_http_url *url) {
-    struct tower_http_client *client = NULL;
-    char reason[512];
-    char *text = NULL;
-    size_t bytes = 0;
-    json_t *json = NULL;
-    if (tower_http_get(url, TIMEOUT_NS, NULL, &client, reason, sizeof reason) < 0) {
-        (void)fprintf(stderr, "tower status: %s\n", reason);
-        return NULL;
-    }
-    if (tower_http_client_status(client) != 200) {
-        (void)fprintf(stderr,
-                      "tower status: %s: asked for %s, the server answered %u %s; is it a "
-                      "transmitter?\n",
-                      options->url, url->path, tower_http_client_status(client),
-                      tower_http_client_status_words(client));
-        goto done;
-    }
-    int error = read_body(client, &text, &bytes);
-    if (error < 0) {
-        (void)fprintf(stderr, "tower status: %s: reading the answer: %s\n", options->url,
-                      strerror(-error));
-        goto done;
-    }
-    json_error_t json_error;
-    json = json_loadb(text, bytes, 0, &json_error);
-    if (!json_is_object(json)) {
-        (void)fprintf(stderr,
-                      "tower status: %s: the answer is no status: %s; is it a transmitter?\n",
-                      options->url, json ? "it is JSON, but no object" : json_error.text);
-        json_decref(json);
-        json = NULL;
-    }
-
-done:
-    free(text);
-    tower_http_client_free(client);
-    return json;
-}
-
 int tower_cmd_status(int argc, char **argv) {
     struct options options;
     struct tower_http_url url;
-    char reason[512];
     if (parse_options(argc, argv, &options) < 0)
         return TOWER_EXIT_USAGE;
     if (options.is_help) {
         print_help();
         return TOWER_EXIT_OK;
     }
-    if (tower_http_url_parse(options.url, &url, reason, sizeof reason) < 0) {
-        (void)fprintf(stderr, "tower status: %s; see `tower status --help`\n", reason);
+    if (tower_ask_url("status", options.url, STATUS_PATH, &url) < 0)
         return TOWER_EXIT_USAGE;
-    }
-    if (add_status_path(&url) < 0) {
-        (void)fprintf(stderr, "tower status: the address is too long\n");
-        return TOWER_EXIT_USAGE;
-    }
-    json_t *json = fetch(&options, &url);
+    json_t *json = tower_ask("status", options.url, &url);
     if (!json)
         return TOWER_EXIT_FAILED;
     if (options.is_json) {

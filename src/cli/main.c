@@ -2,6 +2,7 @@
 #include "cmd_aircheck.h"
 #include "cmd_check.h"
 #include "cmd_feed.h"
+#include "cmd_journal.h"
 #include "cmd_serve.h"
 #include "cmd_status.h"
 #include "program.h"
@@ -26,6 +27,7 @@ static const struct command commands[] = {
     {"feed", tower_cmd_feed, "put a file, stdin or a test signal on air"},
     {"aircheck", tower_cmd_aircheck, "listen to a stream and judge it"},
     {"status", tower_cmd_status, "print the state of a running transmitter"},
+    {"journal", tower_cmd_journal, "print what happened to it"},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 

@@ -156,6 +156,12 @@ uint16_t tower_http_server_port(const struct tower_http_server *server) {
     return server->listener.port;
 }
 
+void tower_http_server_get_refused(const struct tower_http_server *server, uint64_t *ret_places,
+                                   uint64_t *ret_address) {
+    *ret_places = atomic_load_explicit(&server->routes.n_refused, memory_order_relaxed);
+    *ret_address = atomic_load_explicit(&server->routes.n_refused_address, memory_order_relaxed);
+}
+
 static uint64_t token_of(const struct tower_http_server *server,
                          const struct tower_connection *connection) {
     return (uint64_t)connection->generation << 32 | (uint64_t)(connection - server->connections);

@@ -153,6 +153,7 @@ static const struct route {
     {"/metrics", answer_metrics, NULL, false},
     {"/status-json.xsl", answer_icecast_status, NULL, false},
     {"/history", answer_history, NULL, false},
+    {"/journal", tower_route_journal, NULL, false},
     {"/events", answer_events, NULL, false},
     {"/metadata", tower_route_title, tower_route_set_title, false},
     {"/admin/metadata", tower_route_icecast_title, NULL, true},

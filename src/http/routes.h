@@ -8,14 +8,14 @@
 
 #include "tower/http_server.h"
 
-/* Owned by the control thread. */
+/* Owned by the control thread; the counts are read by anyone. */
 struct tower_routes {
     const struct tower_http_server_config *config;
     const struct tower_history *history;
-    uint32_t event_places;      /* how many more may have the events */
-    uint64_t n_refused;         /* listeners turned away because every worker was full, */
-    uint64_t n_refused_address; /* and because of too many from their address */
-    char *history_json;         /* as it is now; NULL: nobody has asked for it */
+    uint32_t event_places;              /* how many more may have the events */
+    _Atomic uint64_t n_refused;         /* listeners turned away because every worker was full, */
+    _Atomic uint64_t n_refused_address; /* and because of too many from their address */
+    char *history_json;                 /* as it is now; NULL: nobody has asked for it */
     size_t history_bytes;
 };
 
@@ -40,6 +40,9 @@ tower_route_function tower_route_stream, tower_route_m3u, tower_route_pls, tower
 
 /* Titles: read, and set with the password, as ours and as Icecast has it. */
 tower_route_function tower_route_title, tower_route_set_title, tower_route_icecast_title;
+
+/* The journal's last incidents, or those with a number above ?since=. */
+tower_route_function tower_route_journal;
 
 /* The page for people, and the files that it is made of (web/). */
 tower_route_function tower_route_web;

@@ -34,7 +34,7 @@ static bool has_place_for_address(const struct tower_routes *routes,
     return true;
 }
 
-static int refuse_listener(uint64_t *count, const char *why,
+static int refuse_listener(_Atomic uint64_t *count, const char *why,
                            const struct tower_response_options *options,
                            struct tower_response *response) {
     struct tower_response_options later = *options;

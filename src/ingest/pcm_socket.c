@@ -260,6 +260,8 @@ static void end_programme(struct tower_pcm_socket *socket) {
         pthread_mutex_unlock(&socket->lock);
     }
     tower_input_gate_end_programme(&socket->gate, tower_clock_now_ns(socket->config.clock));
+    if (socket->config.on_producer)
+        socket->config.on_producer(socket->config.user, &socket->on_air->info, false);
     socket->on_air = NULL;
 }
 
@@ -298,6 +300,8 @@ static void put_on_air(struct tower_pcm_socket *socket, struct producer *produce
     socket->skip_bytes = -producer->info.bytes % TOWER_SAMPLE_BYTES;
     socket->hold_until_ns = INT64_MIN;
     tower_input_gate_mark_discontinuity(&socket->gate);
+    if (socket->config.on_producer)
+        socket->config.on_producer(socket->config.user, &producer->info, true);
     tower_log(TOWER_LOG_INFO, "ingest", "producer %llu (process %ld) is on air",
               (unsigned long long)producer->info.id, (long)producer->info.pid);
 }

@@ -6,6 +6,7 @@
 #include "tower/http_server.h"
 #include "tower/titles.h"
 
+#include "incidents.h"
 #include "inheritance.h"
 #include "service_carried.h"
 #include "title_schedule.h"
@@ -50,6 +51,10 @@ struct tower_service {
     struct tower_pump *pump;
     struct tower_pcm_socket *ingest;
     struct tower_http_server *http;
+    struct tower_incidents *incidents;
+
+    /* Owned by the pump. */
+    enum tower_origin origin; /* of the frame at hand */
 
     /* Owned by the encoder thread. */
     struct programme_title {
@@ -77,9 +82,13 @@ static int fail(char *error, size_t error_bytes, int number, const char *what, c
 /* Dead air that is withheld is no frame, but took its tick. */
 static int pop_frame(void *self, int64_t timeout_ns, void *ret_frame, unsigned *ret_flags) {
     struct tower_service *service = self;
+    tower_incidents_note_tick(service->incidents);
+    service->origin = TOWER_ORIGIN_LIVE;
     if (tower_router_pop_frame(service->router, timeout_ns, ret_frame, ret_flags) != 1)
         return 0;
     bool is_heard = !(*ret_flags & TOWER_FRAME_WITHHELD);
+    if (!is_heard)
+        tower_incidents_note_withheld(service->incidents);
     tower_title_schedule_note_pop(service->title_schedule, is_heard);
     return is_heard;
 }
@@ -89,14 +98,17 @@ static enum tower_origin get_fallback_frame(void *self, uint64_t tick, int16_t *
     enum tower_origin origin = tower_fallback_get_frame(service->fallback, tick, ret_frame);
     if (origin != TOWER_ORIGIN_GRACE)
         tower_title_schedule_note_end(service->title_schedule);
+    service->origin = origin;
     return origin;
 }
 
 static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
     struct tower_service *service = self;
     int error = tower_encoder_manager_write_pcm(service->encoder, frame, frame_bytes);
-    if (error == 0)
+    if (error == 0) {
         tower_title_schedule_note_write(service->title_schedule);
+        tower_incidents_note_written(service->incidents, service->origin);
+    }
     return error;
 }
 
@@ -138,11 +150,25 @@ static void change_title(struct tower_service *service, uint64_t frame) {
 
 /* On the ingest thread. */
 static void log_input_event(void *user, const struct tower_input_event *event) {
-    (void)user;
+    struct tower_service *service = user;
+    tower_incidents_note_input(service->incidents, event, tower_air_frames(service->air));
     bool is_usual = event->fault == TOWER_INPUT_DISCONNECTED || !event->has_begun;
     tower_log(is_usual ? TOWER_LOG_INFO : TOWER_LOG_WARNING, "input", "%s, %s %.1f s",
               tower_input_fault_text(event->fault), event->has_begun ? "for" : "is over after",
               (double)(event->at_ns - event->since_ns) / (double)TOWER_NS_PER_S);
+}
+
+/* On the ingest thread. */
+static void note_producer(void *user, const struct tower_producer_info *producer, bool is_on_air) {
+    struct tower_service *service = user;
+    tower_incidents_note_producer(service->incidents, producer, is_on_air,
+                                  tower_air_frames(service->air));
+}
+
+/* On the encoder thread. */
+static void note_encoder(void *user, const struct tower_encoder_event *event) {
+    struct tower_service *service = user;
+    tower_incidents_note_encoder(service->incidents, event);
 }
 
 /* On the encoder thread. */
@@ -184,6 +210,29 @@ static uint32_t bounded_listeners(uint32_t wanted) {
               "LimitNOFILE=)",
               (unsigned long)most, (unsigned long)wanted);
     return (uint32_t)most;
+}
+
+static void get_counts(void *user, struct tower_incident_counts *ret_counts);
+
+static int build_journal(struct tower_service *service, char *error, size_t error_bytes) {
+    const struct tower_config *config = &service->config;
+    struct tower_incidents_config incidents = {
+        .clock = service->clock,
+        .frame_samples = config->frame_samples,
+        .fallback_path = config->fallback_path,
+        .journal_path = config->journal_path,
+        .journal_bytes = config->journal_bytes,
+        .get_counts = get_counts,
+        .user = service,
+    };
+    int result = tower_incidents_new(&incidents, &service->incidents);
+    if (result < 0) {
+        char setting[TOWER_CONFIG_PATH_BYTES + 128];
+        tower_config_describe(config, "journal", setting, sizeof setting);
+        return fail(error, error_bytes, result, setting, "",
+                    "choose a file that can be written with --journal");
+    }
+    return 0;
 }
 
 static int build_programme(struct tower_service *service, struct tower_inheritance *inheritance,
@@ -335,6 +384,7 @@ static int build_encoder_and_pump(struct tower_service *service,
         .output_user = service,
         .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_ENCODER),
         .air_frames = tower_air_frames(service->air),
+        .on_event = note_encoder,
     };
     memcpy(encoder.backoff_ns, config->encoder_backoff_ns, sizeof encoder.backoff_ns);
     int result = tower_encoder_manager_new(&encoder, &service->encoder);
@@ -394,6 +444,7 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .cushion_frames = config->cushion_frames,
         .idle_ns = config->grace_ns,
         .on_title = take_title,
+        .on_producer = note_producer,
         .user = service,
         .monitor = service->monitor,
         .withholds_dead_air = config->dead_air_action == TOWER_DEAD_AIR_FALLBACK,
@@ -414,6 +465,7 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .client_buffer_bytes = config->client_buffer_bytes,
         .titles = service->titles,
         .addresses = service->addresses,
+        .journal = tower_incidents_journal(service->incidents),
         .station = {config->name, config->description, config->genre, config->url},
         .public_url = config->public_url,
         .password = service->password,
@@ -434,6 +486,8 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
                  size_t error_bytes) {
     int result =
         tower_config_read_password(&service->config, service->password, error, error_bytes);
+    if (result == 0)
+        result = build_journal(service, error, error_bytes);
     if (result == 0)
         result = build_programme(service, inheritance, error, error_bytes);
     if (result == 0)
@@ -498,6 +552,9 @@ int tower_service_new(const struct tower_config *config,
 void tower_service_free(struct tower_service *service) {
     if (!service)
         return;
+    /* It looks at all the others, and all the others write to it. */
+    if (service->incidents)
+        tower_journal_stop(tower_incidents_journal(service->incidents));
     tower_http_server_free(service->http);
     tower_pcm_socket_free(service->ingest);
     tower_pump_free(service->pump);
@@ -512,6 +569,7 @@ void tower_service_free(struct tower_service *service) {
     tower_input_monitor_free(service->monitor);
     tower_router_free(service->router);
     tower_listening_close(&service->listening, NULL);
+    tower_incidents_free(service->incidents);
     free(service);
 }
 
@@ -527,10 +585,15 @@ static void lock_memory(const struct tower_service *service) {
 }
 
 int tower_service_start(struct tower_service *service, char *error, size_t error_bytes) {
-    const char *what = "starting the fan-out";
+    const char *what = "starting the journal";
     int result = 0;
     atomic_store(&service->is_stopping, false);
     atomic_store(&service->started_ns, tower_clock_now_ns(service->clock));
+    struct tower_encoder_stats encoder;
+    tower_encoder_manager_get_stats(service->encoder, &encoder);
+    result = tower_incidents_start(service->incidents, encoder.delay_ns);
+    if (result == 0)
+        what = "starting the fan-out";
     for (size_t i = 0; i < service->n_fanouts && result == 0; i++)
         result = tower_fanout_start(service->fanouts[i]);
     if (result == 0) {
@@ -567,6 +630,7 @@ int tower_service_stop(struct tower_service *service) {
     int64_t drain_ns = DRAIN_NS / (int64_t)service->n_fanouts;
     for (size_t i = 0; i < service->n_fanouts; i++)
         (void)tower_fanout_stop(service->fanouts[i], drain_ns);
+    tower_incidents_stop(service->incidents, tower_air_frames(service->air));
     return tower_clock_now_ns(service->clock) - begun_ns > STOP_LIMIT_NS ? -ETIMEDOUT : 0;
 }
 
@@ -599,6 +663,36 @@ static void add_listeners(struct tower_fanout_stats *total, const struct tower_f
     total->sent_bytes += one->sent_bytes;
     total->sends += one->sends;
     tower_histogram_sum(&total->send_time, &one->send_time);
+}
+
+/* On the journal's thread. */
+static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
+    struct tower_service *service = user;
+    struct tower_pump_stats pump;
+    struct tower_fallback_stats fallback;
+    tower_pump_get_stats(service->pump, &pump);
+    tower_fallback_get_stats(service->fallback, &fallback);
+    *ret_counts = (struct tower_incident_counts){
+        .air_frames = tower_air_frames(service->air),
+        .ticks_skipped = pump.ticks_skipped,
+        .fallback_errors = fallback.file_errors,
+        .is_fallback_ready = fallback.is_file_ready,
+    };
+    memcpy(ret_counts->frames_by_origin, pump.frames_by_origin, sizeof pump.frames_by_origin);
+    tower_http_server_get_refused(service->http, &ret_counts->listeners_refused,
+                                  &ret_counts->listeners_refused_address);
+    for (size_t i = 0; i < service->n_fanouts; i++) {
+        struct tower_fanout_stats fanout;
+        tower_fanout_get_stats(service->fanouts[i], &fanout);
+        ret_counts->listeners_refused += fanout.refused;
+        ret_counts->listeners_lost += fanout.ended[TOWER_LISTENER_TIMEOUT] +
+                                      fanout.ended[TOWER_LISTENER_SHUTDOWN] +
+                                      fanout.ended[TOWER_LISTENER_LAGGED];
+    }
+}
+
+struct tower_journal *tower_service_journal(struct tower_service *service) {
+    return tower_incidents_journal(service->incidents);
 }
 
 void tower_service_get_status(void *user, struct tower_status *ret_status) {

@@ -247,6 +247,8 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"url", "https://radio.example"},
         {"public_url", "http://[::1]:8000/live"},
         {"password_file", "secret"},
+        {"journal", "incidents.json"},
+        {"journal_bytes", "4096"},
         {"server_header", "no"},
         {"ffmpeg", "/opt/ffmpeg"},
         {"realtime", "no"},

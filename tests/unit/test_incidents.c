@@ -1,0 +1,281 @@
+/* What is noted by the parts, as the journal has it. On a virtual clock, with the real journal. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "incidents.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_NS INT64_C(24000000)
+
+static struct {
+    struct tower_clock *clock;
+    struct tower_incidents *incidents;
+    struct tower_journal *journal;
+    uint64_t n_read;
+    /* Counters of the other parts: what the pump gave is counted here, too. */
+    _Atomic uint64_t frames[TOWER_ORIGIN_COUNT];
+    _Atomic uint64_t ticks_skipped, lost, refused, refused_address, fallback_errors;
+    _Atomic bool is_fallback_ready;
+} fixture;
+
+static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
+    (void)user;
+    *ret_counts = (struct tower_incident_counts){
+        .air_frames = 4242,
+        .ticks_skipped = fixture.ticks_skipped,
+        .listeners_lost = fixture.lost,
+        .listeners_refused = fixture.refused,
+        .listeners_refused_address = fixture.refused_address,
+        .fallback_errors = fixture.fallback_errors,
+        .is_fallback_ready = fixture.is_fallback_ready,
+    };
+    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
+        ret_counts->frames_by_origin[i] = fixture.frames[i];
+}
+
+static int setup(void **state) {
+    (void)state;
+    memset(&fixture, 0, sizeof fixture);
+    if (tower_clock_virtual_new(1000 * TOWER_NS_PER_S, &fixture.clock) < 0)
+        return -1;
+    struct tower_incidents_config config = {
+        .clock = fixture.clock,
+        .frame_samples = 1152,
+        .fallback_path = "/music/loop.wav",
+        .journal_path = "",
+        .get_counts = get_counts,
+    };
+    if (tower_incidents_new(&config, &fixture.incidents) < 0)
+        return -1;
+    fixture.journal = tower_incidents_journal(fixture.incidents);
+    return tower_incidents_start(fixture.incidents, 0);
+}
+
+static int teardown(void **state) {
+    (void)state;
+    tower_incidents_free(fixture.incidents);
+    tower_clock_free(fixture.clock);
+    return 0;
+}
+
+static void tick(enum tower_origin origin, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        tower_clock_virtual_advance(fixture.clock, TICK_NS);
+        tower_incidents_note_tick(fixture.incidents);
+        tower_incidents_note_written(fixture.incidents, origin);
+        fixture.frames[origin]++;
+    }
+}
+
+/* The next one recorded. */
+static struct tower_incident next(void) {
+    struct tower_incident incident;
+    while (tower_journal_read(fixture.journal, fixture.n_read, &incident, 1) == 0)
+        sched_yield();
+    fixture.n_read++;
+    return incident;
+}
+
+static struct tower_incident next_of(enum tower_incident_kind kind) {
+    struct tower_incident incident = next();
+    assert_string_equal(tower_incident_kind_name(incident.kind), tower_incident_kind_name(kind));
+    return incident;
+}
+
+static int64_t now_ns(void) {
+    return tower_clock_now_ns(fixture.clock);
+}
+
+static void test_programme_lost_and_back(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_TONE, 50);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    int64_t lost_ns = now_ns() + TICK_NS;
+    tick(TOWER_ORIGIN_GRACE, 1);
+    struct tower_incident lost = next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    assert_string_equal(lost.cause, "no-audio");
+    assert_int_equal(lost.at_ns, lost_ns);
+    assert_int_equal(lost.frame, 150);
+    assert_true(lost.to_substitute_ns >= 0);
+    assert_int_equal(lost.frames[TOWER_ORIGIN_GRACE], 1);
+    assert_int_equal(lost.frames[TOWER_ORIGIN_TONE], 0);
+    tick(TOWER_ORIGIN_GRACE, 208);
+    tick(TOWER_ORIGIN_FILE, 300);
+    tick(TOWER_ORIGIN_TONE, 7);
+    fixture.lost = 3;
+    /* A stutter on the way back is part of it. */
+    tick(TOWER_ORIGIN_LIVE, 10);
+    tick(TOWER_ORIGIN_GRACE, 2);
+    int64_t back_ns = now_ns() + TICK_NS;
+    tick(TOWER_ORIGIN_LIVE, 45);
+    struct tower_incident back = next_of(TOWER_INCIDENT_PROGRAMME_BACK);
+    assert_int_equal(back.at_ns, back_ns);
+    assert_int_equal(back.frame, 150 + 209 + 300 + 7 + 10 + 2);
+    assert_int_equal(back.duration_ns, back_ns - lost_ns);
+    assert_int_equal(back.frames[TOWER_ORIGIN_LIVE], 0);
+    assert_int_equal(back.frames[TOWER_ORIGIN_GRACE], 211);
+    assert_int_equal(back.frames[TOWER_ORIGIN_FILE], 300);
+    assert_int_equal(back.frames[TOWER_ORIGIN_TONE], 7);
+    assert_int_equal(back.listeners_lost, 3);
+    assert_int_equal(back.frames_missed, 0);
+}
+
+static void test_before_the_first_programme_nothing_is_lost(void **state) {
+    (void)state;
+    tick(TOWER_ORIGIN_GRACE, 200);
+    tick(TOWER_ORIGIN_TONE, 200);
+    tick(TOWER_ORIGIN_LIVE, 200);
+    tower_incidents_stop(fixture.incidents, 600);
+    next_of(TOWER_INCIDENT_STARTED);
+    struct tower_incident stopped = next_of(TOWER_INCIDENT_STOPPED);
+    assert_int_equal(stopped.frame, 600);
+    assert_int_equal(stopped.frames[TOWER_ORIGIN_LIVE], 200);
+    assert_int_equal(stopped.frames[TOWER_ORIGIN_GRACE], 200);
+    assert_int_equal(stopped.frames[TOWER_ORIGIN_TONE], 200);
+    assert_int_equal(stopped.duration_ns, 600 * TICK_NS);
+}
+
+static void test_withheld_dead_air_is_the_cause(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    tower_clock_virtual_advance(fixture.clock, TICK_NS);
+    tower_incidents_note_tick(fixture.incidents);
+    tower_incidents_note_withheld(fixture.incidents);
+    tower_incidents_note_written(fixture.incidents, TOWER_ORIGIN_GRACE);
+    assert_string_equal(next_of(TOWER_INCIDENT_PROGRAMME_LOST).cause, "dead-air");
+}
+
+/* A fault is seen after its time; what stood in since it began counts, and not what did before. */
+static void test_input_fault_counts_from_its_begin(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_TONE, 30);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    int64_t since_ns = now_ns();
+    tick(TOWER_ORIGIN_LIVE, 10); /* what was queued */
+    tick(TOWER_ORIGIN_GRACE, 73);
+    next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    struct tower_input_event event = {.fault = TOWER_INPUT_DISCONNECTED,
+                                      .has_begun = true,
+                                      .at_ns = now_ns() + 1,
+                                      .since_ns = since_ns};
+    tower_incidents_note_input(fixture.incidents, &event, 213);
+    struct tower_incident fault = next_of(TOWER_INCIDENT_INPUT_FAULT);
+    assert_string_equal(fault.subject, "disconnected");
+    assert_int_equal(fault.frame, 213);
+    assert_int_equal(fault.duration_ns, event.at_ns - since_ns);
+    assert_int_equal(fault.to_substitute_ns, 11 * TICK_NS);
+    assert_int_equal(fault.frames[TOWER_ORIGIN_GRACE], 73);
+    assert_int_equal(fault.frames[TOWER_ORIGIN_TONE], 0);
+    tick(TOWER_ORIGIN_GRACE, 27);
+    tick(TOWER_ORIGIN_TONE, 100);
+    tick(TOWER_ORIGIN_LIVE, 42);
+    event.has_begun = false;
+    event.at_ns = now_ns() + 1;
+    tower_incidents_note_input(fixture.incidents, &event, 382);
+    fault = next();
+    if (fault.kind == TOWER_INCIDENT_PROGRAMME_BACK)
+        fault = next();
+    assert_int_equal(fault.kind, TOWER_INCIDENT_INPUT_FAULT_OVER);
+    assert_int_equal(fault.frames[TOWER_ORIGIN_GRACE], 100);
+    assert_int_equal(fault.frames[TOWER_ORIGIN_TONE], 100);
+    assert_int_equal(fault.frames[TOWER_ORIGIN_LIVE], 0);
+    assert_int_equal(fault.count, 0);
+}
+
+static void test_a_machine_that_stood_still(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 10);
+    tower_clock_virtual_advance(fixture.clock, 4 * TICK_NS); /* too little to tell */
+    tick(TOWER_ORIGIN_LIVE, 10);
+    fixture.ticks_skipped = 20;
+    tower_clock_virtual_advance(fixture.clock, TOWER_NS_PER_S / 2);
+    tick(TOWER_ORIGIN_LIVE, 10);
+    struct tower_incident stall = next_of(TOWER_INCIDENT_STALLED);
+    assert_int_equal(stall.duration_ns, TOWER_NS_PER_S / 2);
+    assert_int_equal(stall.frames_missed, 20);
+    assert_int_equal(stall.frame, 20);
+}
+
+static void test_refused_listeners_once_a_minute(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    fixture.refused = 3;
+    struct tower_incident refused = next_of(TOWER_INCIDENT_LISTENERS_REFUSED);
+    assert_int_equal(refused.count, 3);
+    assert_string_equal(refused.cause, "places");
+    fixture.refused_address = 5;
+    tower_clock_virtual_advance(fixture.clock, 30 * TOWER_NS_PER_S);
+    tick(TOWER_ORIGIN_LIVE, 1); /* wakes the journal, which then looks */
+    fixture.refused_address = 7;
+    tower_clock_virtual_advance(fixture.clock, 31 * TOWER_NS_PER_S);
+    refused = next_of(TOWER_INCIDENT_LISTENERS_REFUSED);
+    assert_int_equal(refused.count, 7);
+    assert_string_equal(refused.cause, "address");
+    assert_int_equal(refused.frame, 4242);
+}
+
+static void test_fallback_file_fails_once_and_comes_back(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    fixture.fallback_errors = 1;
+    struct tower_incident failed = next_of(TOWER_INCIDENT_FALLBACK_FAILED);
+    assert_string_equal(failed.detail, "/music/loop.wav");
+    fixture.fallback_errors = 5;
+    tower_clock_virtual_advance(fixture.clock, 20 * TOWER_NS_PER_S);
+    fixture.is_fallback_ready = true;
+    struct tower_incident back = next_of(TOWER_INCIDENT_FALLBACK_BACK);
+    assert_int_equal(back.duration_ns, 20 * TOWER_NS_PER_S);
+}
+
+static void test_encoder_and_producers(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    struct tower_encoder_event event = {.cause = "pipe-closed",
+                                        .detail = "lives but closed its pipe; killed",
+                                        .frame = 99,
+                                        .at_ns = now_ns(),
+                                        .to_substitute_ns = 5,
+                                        .duration_ns = -1,
+                                        .failures = 1,
+                                        .frames_spare = 1};
+    tower_incidents_note_encoder(fixture.incidents, &event);
+    struct tower_incident encoder = next_of(TOWER_INCIDENT_ENCODER_FAILED);
+    assert_string_equal(encoder.subject, "ffmpeg");
+    assert_string_equal(encoder.cause, "pipe-closed");
+    assert_int_equal(encoder.frames[TOWER_INCIDENT_SPARE], 1);
+    assert_int_equal(encoder.listeners_lost, 0);
+    struct tower_producer_info producer = {.id = 7, .pid = 123, .bytes = 4608};
+    tower_incidents_note_producer(fixture.incidents, &producer, true, 5);
+    assert_string_equal(next_of(TOWER_INCIDENT_PRODUCER_CAME).subject, "producer 7");
+    tower_incidents_note_producer(fixture.incidents, &producer, false, 6);
+    struct tower_incident went = next_of(TOWER_INCIDENT_PRODUCER_WENT);
+    assert_string_equal(went.detail, "process 123, 4608 bytes");
+    assert_int_equal(went.frame, 6);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_programme_lost_and_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_before_the_first_programme_nothing_is_lost, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_withheld_dead_air_is_the_cause, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_input_fault_counts_from_its_begin, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_machine_that_stood_still, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refused_listeners_once_a_minute, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_fallback_file_fails_once_and_comes_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_encoder_and_producers, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
