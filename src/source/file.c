@@ -240,9 +240,12 @@ static void close_sndfile(struct file_source *file) {
 static void try_sndfile(struct file_source *file, SF_INFO *ret_info, char *ret_why,
                         size_t why_bytes) {
     memset(ret_info, 0, sizeof *ret_info);
-    file->sndfile = sf_open_fd(file->fd, SFM_READ, ret_info, SF_FALSE);
+    /* What it cannot read it closes, even where it is told not to, and by the time that we did so
+     * too the number might be another thread's: so it has one of its own. */
+    int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+    file->sndfile = fd < 0 ? NULL : sf_open_fd(fd, SFM_READ, ret_info, SF_TRUE);
     if (!file->sndfile) {
-        (void)snprintf(ret_why, why_bytes, "%s", sf_strerror(NULL));
+        (void)snprintf(ret_why, why_bytes, "%s", fd < 0 ? strerror(errno) : sf_strerror(NULL));
         ret_why[strcspn(ret_why, ".\n")] = '\0';
         return;
     }

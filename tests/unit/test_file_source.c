@@ -534,6 +534,38 @@ static void test_paced_loop_keeps_one_schedule(void **state) {
     tower_clock_free(clock);
 }
 
+/* Open and close descriptors, and see that nobody else closes them. */
+static void *hold_descriptors(void *arg) {
+    _Atomic bool *is_over = arg;
+    bool is_good = true;
+    while (!atomic_load(is_over)) {
+        int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        for (int i = 0; i < 20 && fd >= 0; i++)
+            is_good = fcntl(fd, F_GETFD) >= 0 && is_good;
+        is_good = (fd < 0 || close(fd) == 0) && is_good;
+    }
+    return is_good ? arg : NULL;
+}
+
+static void test_nobody_elses_descriptor_is_closed(void **state) {
+    (void)state;
+    char *path = in_folder("no.audio"), text[200];
+    _Atomic bool is_over = false;
+    pthread_t thread;
+    void *good = NULL;
+    write_text(path, "this is no audio");
+    assert_int_equal(pthread_create(&thread, NULL, hold_descriptors, (void *)&is_over), 0);
+    for (int i = 0; i < 100; i++) {
+        struct tower_source *source;
+        const struct tower_file_config config = {.path = path, .ffmpeg = "/nonexistent/ffmpeg"};
+        assert_true(
+            tower_source_open_file(tower_clock_real(), &config, &source, text, sizeof text) < 0);
+    }
+    atomic_store(&is_over, true);
+    assert_int_equal(pthread_join(thread, &good), 0);
+    assert_non_null(good);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer_formats_come_bit_for_bit_and_again),
@@ -544,6 +576,7 @@ int main(void) {
         cmocka_unit_test(test_what_only_ffmpeg_reads),
         cmocka_unit_test(test_ten_channels_come_as_two),
         cmocka_unit_test(test_refusals_say_why),
+        cmocka_unit_test(test_nobody_elses_descriptor_is_closed),
         cmocka_unit_test(test_damage_is_an_error_and_not_a_crash),
         cmocka_unit_test(test_decoder_that_dies_is_an_error),
         cmocka_unit_test(test_signals_lose_nothing),
