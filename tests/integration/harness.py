@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -90,17 +91,33 @@ def open_descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-class Program:
-    """A program that runs, its stdin, and what it has said so far in two files."""
+# Becomes the program it is told, with descriptors from 3 on, as a service manager passes sockets on.
+PASS_ON = """
+import fcntl, os, sys
+passed = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 64) for fd in sys.argv[1].split(",")]
+for place, fd in enumerate(passed):
+    os.dup2(fd, 3 + place, inheritable=True)
+os.closerange(3 + len(passed), 256)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(passed)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
-    def __init__(self, folder, name, command, stdin=subprocess.DEVNULL, environment=None):
+
+class Program:
+    """A program that runs, its stdin, and what it has said so far in two files. What is in `passed`
+    it gets as LISTEN_FDS."""
+
+    def __init__(self, folder, name, command, stdin=subprocess.DEVNULL, environment=None, passed=()):
         self.name = name
         self.command = [str(word) for word in command]
+        fds = [file.fileno() for file in passed]
+        if fds:
+            self.command = [sys.executable, "-c", PASS_ON, ",".join(map(str, fds)), *self.command]
         self.stdout_path = os.path.join(folder, name + ".out")
         self.stderr_path = os.path.join(folder, name + ".err")
         with open(self.stdout_path, "wb") as out, open(self.stderr_path, "wb") as err:
             self.process = subprocess.Popen(
-                self.command, stdin=stdin, stdout=out, stderr=err, cwd=folder,
+                self.command, stdin=stdin, stdout=out, stderr=err, cwd=folder, pass_fds=fds,
                 env={**CLEAN_ENVIRONMENT, **(environment or {})})
         self.pid = self.process.pid
 
@@ -142,7 +159,7 @@ class Program:
 class Server(Program):
     """`tower serve` on a free port, with its socket in the test's folder."""
 
-    def __init__(self, folder, name, flags, environment=None, program=TOWER):
+    def __init__(self, folder, name, flags, environment=None, program=TOWER, passed=()):
         self.socket_path = os.path.join(folder, name + ".sock")
         command = [program, "serve", "--port", "0"]
         if "--socket" in flags:
@@ -151,7 +168,8 @@ class Server(Program):
             self.socket_path = os.path.join(environment["XDG_RUNTIME_DIR"], "tower/pcm.sock")
         else:
             command += ["--socket", self.socket_path]
-        super().__init__(folder, name, command + list(flags), environment=environment)
+        super().__init__(folder, name, command + list(flags), environment=environment,
+                         passed=passed)
         self.port = None
         self.stop_seconds = None
 
@@ -306,22 +324,24 @@ class TowerTestCase(unittest.TestCase):
     def _unused(self, name):
         return f"{name}{sum(p.name.startswith(name) for p in self.programs) + 1}"
 
-    def serve(self, *flags, environment=None, program=TOWER):
+    def serve(self, *flags, environment=None, program=TOWER, passed=()):
         """Start a server and wait until it is ready."""
         server = self._add(Server(self.folder, self._unused("serve"), list(map(str, flags)),
-                                  environment, program))
+                                  environment, program, passed))
         server.wait_ready()
         return server
 
-    def start(self, *command, name=None, stdin=subprocess.DEVNULL, environment=None):
+    def start(self, *command, name=None, stdin=subprocess.DEVNULL, environment=None,
+              passed=()):
         """Start any other program."""
         name = self._unused(name or os.path.basename(str(command[0])))
-        return self._add(Program(self.folder, name, command, stdin, environment))
+        return self._add(Program(self.folder, name, command, stdin, environment, passed))
 
-    def tower(self, *words, seconds=30.0, stdin=subprocess.DEVNULL, environment=None):
+    def tower(self, *words, seconds=30.0, stdin=subprocess.DEVNULL, environment=None,
+              passed=()):
         """Run `tower words...` to its end; returns it with .code set."""
         program = self.start(TOWER, *words, name="tower-" + (str(words[0]) if words else ""),
-                             stdin=stdin, environment=environment)
+                             stdin=stdin, environment=environment, passed=passed)
         program.code = program.wait(seconds)
         return program
 
