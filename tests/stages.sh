@@ -64,6 +64,23 @@ lint() {
     mandoc -T lint -W warning man/tower.1
 }
 
+# The units as they would be installed: whole, and with little to gain for whoever breaks in (2.0, an
+# "OK", at most).
+check_units() {
+    systemd-analyze security --offline=true --threshold=20 packaging/tower.service || return 1
+    units=$results/units
+    rm -rf "$units"
+    mkdir -p "$units/etc"
+    cp packaging/tower.socket "$units"
+    sed "s|/usr/local/bin/tower|$PWD/build/release/tower|" packaging/tower.service >"$units/tower.service"
+    systemd-analyze verify --man=no --recursive-errors=no "$units/tower.service" "$units/tower.socket" \
+        >"$units/log" 2>&1 || { cat "$units/log"; return 1; }
+    # What it only warns of, such as a key that it does not know, is an error of ours.
+    ! grep . "$units/log" || return 1
+    systemd-sysusers --root="$PWD/$units" "$PWD/packaging/tower.sysusers" &&
+        grep -q '^tower:' "$units/etc/passwd" && grep -q '^tower-feed:' "$units/etc/group"
+}
+
 # Which C tests also run under ThreadSanitizer: those with threads of their own.
 tsan_tests='test_tower_audio_input_router test_tower_audiopump test_frame_ring test_clock test_log
     test_pcm_titles test_title_schedule

@@ -56,6 +56,20 @@ class TestInstall(TowerTestCase):
         with open(manual, encoding="utf-8") as file:
             self.assertIn("Dt TOWER 1", file.read())
 
+    def test_units_run_the_program(self):
+        with open(self.find("systemd/system/tower.service"), encoding="utf-8") as file:
+            unit = file.read()
+        program = re.search(r"(?m)^ExecStart=(\S+) serve$", unit).group(1)
+        self.assertEqual(self.root + program, self.find("bin/tower"))
+        for name in (self.find("systemd/system/tower.socket"), self.find("sysusers.d/tower.conf")):
+            self.assertEqual(os.stat(name).st_mode & 0o777, 0o644)
+        with open(self.find("sysusers.d/tower.conf"), encoding="utf-8") as file:
+            users = re.findall(r"(?m)^[ug] (\S+)", file.read())
+        with open(self.find("systemd/system/tower.socket"), encoding="utf-8") as file:
+            groups = re.findall(r"(?m)^SocketGroup=(\S+)", file.read())
+        for user in re.findall(r"(?m)^(?:User|Group)=(\S+)", unit) + groups:
+            self.assertIn(user, users)
+
     @takes(12)
     def test_the_example_builds_and_is_on_air(self):
         shutil.copy(os.path.join(ROOT, "examples/producer.c"), self.folder)

@@ -20,6 +20,7 @@ class NotifySocket:
         self.socket.bind(path)
         self.socket.setblocking(False)
         self.said = []  # every line
+        self.at = 0     # those before it have been waited for
 
     def read(self):
         """Take what has come; returns the new lines."""
@@ -32,8 +33,12 @@ class NotifySocket:
                 return new
 
     def wait(self, line):
-        """Wait until that line comes."""
-        wait_until(lambda: line in self.read(), f"the service manager is told {line}: {self.said}")
+        """Wait until that line comes, behind the one that was last waited for."""
+        def comes():
+            self.read()
+            return line in self.said[self.at:]
+        wait_until(comes, f"the service manager is told {line}")
+        self.at = self.said.index(line, self.at) + 1
 
 
 def listen_tcp(host="127.0.0.1"):
@@ -70,7 +75,7 @@ class TestServiceManager(TowerTestCase):
         manager.wait("STATUS=On air: live, 1 listener")
         self.stop(server)
         listener.wait_ended()
-        self.assertIn("STOPPING=1", manager.read())
+        manager.wait("STOPPING=1")
         self.assertEqual(manager.said.count("READY=1"), 1)
         self.assertNotIn("WATCHDOG=1", manager.said, "nobody has asked")
 
@@ -85,6 +90,7 @@ class TestServiceManager(TowerTestCase):
         manager.read()
         time.sleep(WATCHDOG_SECONDS * 1.5)  # what is judged is that nothing comes for so long
         self.assertNotIn("WATCHDOG=1", manager.read())
+        manager.at = len(manager.said)
         server.kill(signal.SIGCONT)
         for _ in range(3):
             manager.wait("WATCHDOG=1")
