@@ -113,7 +113,9 @@ bool tower_ffmpeg_watch_judge(struct tower_ffmpeg_watch *watch, int64_t now_ns, 
         return true;
     }
     int64_t overdue_ns = now_ns - watch->unanswered_since_ns - silence_limit_ns(watch);
-    if (is_owing(watch) && overdue_ns > TOWER_FFMPEG_LATE_NS) {
+    int64_t unseen_ns = now_ns - watch->judged_ns;
+    watch->judged_ns = now_ns;
+    if (is_owing(watch) && overdue_ns > 0 && unseen_ns > TOWER_FFMPEG_UNSEEN_NS) {
         /* We were to look at the deadline, and wake up only now: what it wrote has just been read,
          * but what it waited for has just been written. */
         watch->unanswered_since_ns += overdue_ns + TOWER_FFMPEG_STALL_TIMEOUT_NS;

@@ -18,8 +18,9 @@
 #define TOWER_FFMPEG_SETTLED_NS (60 * TOWER_NS_PER_S)
 /* An ending process closes its pipes just before it can be waited for. */
 #define TOWER_FFMPEG_CLOSING_NS (TOWER_NS_PER_S / 10)
-/* Who looks at a deadline so much behind it had no time himself. */
-#define TOWER_FFMPEG_LATE_NS (TOWER_NS_PER_S / 10)
+/* While it is fed it is looked at every 24 ms. Who comes late to a deadline, and has not looked for
+ * so long, had no time himself. */
+#define TOWER_FFMPEG_UNSEEN_NS (TOWER_NS_PER_S / 10)
 
 enum tower_ffmpeg_state {
     TOWER_FFMPEG_STOPPED,
@@ -71,6 +72,7 @@ struct tower_ffmpeg_watch {
     uint64_t child_frames; /* by this child */
     uint64_t unanswered;   /* blocks fed since the last frame */
     int64_t unanswered_since_ns;
+    int64_t judged_ns; /* when it was last looked at whether it does its duty */
 };
 
 /* STOPPED. Waits before the 1st, 2nd, ... restart in `backoff_ns`, the last of them used on and on;

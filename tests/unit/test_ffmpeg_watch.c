@@ -246,7 +246,7 @@ static void test_is_not_blamed_for_our_waking_up_late(void **state) {
             for (int n = 0; n < 30; n++)
                 feed(&course);
         }
-        course.now_ns += cases[i].limit_ns + 2 * TOWER_FFMPEG_LATE_NS;
+        course.now_ns += cases[i].limit_ns + 1;
         assert_false(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
         int64_t deadline_ns = tower_ffmpeg_watch_deadline_ns(&course.watch, true);
         assert_true(deadline_ns > course.now_ns);
@@ -262,11 +262,36 @@ static void test_is_not_blamed_for_our_waking_up_late(void **state) {
     }
 }
 
+/* A pump that stood still makes PCM scarce: the child is given up when it owes enough of it, and no
+ * later. */
+static void test_is_blamed_as_soon_as_it_owes_enough(void **state) {
+    (void)state;
+    struct course course;
+    enum tower_ffmpeg_failure failure;
+    course_begin(&course);
+    start(&course, 4711);
+    feed(&course);
+    feed(&course);
+    answer(&course);
+    feed(&course);
+    course.now_ns += TOWER_FFMPEG_STALL_TIMEOUT_NS + 10 * TICK_NS;
+    assert_false(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
+    for (int owed = 2; owed < 21; owed++) {
+        course.now_ns += TICK_NS;
+        feed(&course);
+        assert_false(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
+    }
+    course.now_ns += TICK_NS;
+    feed(&course);
+    assert_true(tower_ffmpeg_watch_judge(&course.watch, course.now_ns, true, &failure));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses_bad_backoffs),
         cmocka_unit_test(test_nothing_is_due_once_it_has_ended),
         cmocka_unit_test(test_is_not_blamed_for_our_waking_up_late),
+        cmocka_unit_test(test_is_blamed_as_soon_as_it_owes_enough),
         cmocka_unit_test(test_finds_back_to_the_air_from_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
