@@ -155,6 +155,22 @@ run_browser_tests() {
     run_suite browser 300 TOWER="$PWD/build/release/tower" tests/browser/run
 }
 
+# simulate BUILD OPTION...: the simulated station; its log ends with the seeds.
+simulate() {
+    simulated=build/$1/tests/sim/sim
+    shift
+    timeout -k 10 1200 "$simulated" "$@"
+}
+
+# Shown as it runs.
+simulate_year() {
+    if build/release/tests/sim/sim --seed "$(date +%s)" --seeds 365 --all; then
+        count 1 0
+    else
+        count 0 1
+    fi
+}
+
 idle() {
     TOWER=$PWD/build/release/tower bench/idle --memory 10
 }
