@@ -321,7 +321,8 @@ static int on_headers_complete(http_parser *parser) {
     size_t length = strlen(client->content_type);
     while (length > 0 && client->content_type[length - 1] == ' ')
         client->content_type[--length] = '\0';
-    return 0;
+    /* 1 is for the parser: no body, whatever the header says (RFC 9110 15.2). */
+    return is_interim(parser) ? 1 : 0;
 }
 
 static int on_body(http_parser *parser, const char *at, size_t length) {

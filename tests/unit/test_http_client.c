@@ -260,6 +260,9 @@ static void every_kind_of_body_is_read(void **state) {
          "Not Found", "text/plain", "no", 0},
         {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 200, "OK",
          "", "hi", 0},
+        {"HTTP/1.1 100 Continue\r\nContent-Length: 9\r\n\r\n"
+         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+         200, "OK", "", "hi", 0},
         {"HTTP/1.1 204 No Content\r\n\r\n", 204, "No Content", "", "", 0},
     };
     static struct outcome outcome;
@@ -291,6 +294,9 @@ static void what_is_no_http_is_refused(void **state) {
         {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", -EPROTO},
         {"HTTP/1.1 banana\r\n\r\n", -EPROTO},
         {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", -EPROTO},
+        {"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"
+         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+         -EPROTO},
         {"\x01\x02\x03\xff\xfe garbage", -EPROTO},
         {"SSH-2.0-OpenSSH_9.2p1\r\n", -EPROTO},
     };
