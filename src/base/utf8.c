@@ -36,7 +36,8 @@ size_t tower_utf8_cut(const char *text, size_t bytes, size_t max_bytes) {
     if (bytes <= max_bytes)
         return bytes;
     size_t n = max_bytes;
-    while (n > 0 && ((uint8_t)text[n] & 0xc0) == 0x80)
+    /* No character has more behind its first byte: what has is left for others to find wrong. */
+    while (n > 0 && max_bytes - n < 3 && ((uint8_t)text[n] & 0xc0) == 0x80)
         n--;
     return n;
 }

@@ -62,6 +62,9 @@ static void test_a_cut_falls_between_characters(void **state) {
     for (size_t max = 0; max < sizeof expected / sizeof *expected; max++)
         assert_int_equal(tower_utf8_cut(text, sizeof text - 1, max), expected[max]);
     assert_int_equal(tower_utf8_cut("\x80\x80\x80", 3, 2), 0);
+    /* What is none is not cut until it is one. */
+    static const char wrong[] = "a\x80\x80\x80\x80\x80\x80\x80\x80";
+    assert_false(tower_utf8_is_valid(wrong, tower_utf8_cut(wrong, sizeof wrong - 1, 6)));
 }
 
 static void test_latin1_becomes_utf8(void **state) {
