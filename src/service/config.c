@@ -3,6 +3,7 @@
 
 #include "settings.h"
 #include "tower/producer.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,22 +27,35 @@ struct error_text {
     size_t bytes;
 };
 
-/* Text from outside as an error line may bear it: cut, and on one line. */
+/* Text from outside as an error line may bear it: UTF-8 without control characters, cut, and on one
+ * line. */
 struct shown {
     char text[256];
 };
+
+static bool is_control(const char *character) {
+    return (unsigned char)*character < ' ' || *character == 0x7f ||
+           (*character == '\xc2' && (unsigned char)character[1] < 0xa0);
+}
 
 static struct shown show(const char *text) {
     struct shown shown;
     size_t length = strlen(text);
     bool is_cut = length >= sizeof shown.text;
     if (is_cut)
-        length = sizeof shown.text - 4;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        shown.text[i] = c < ' ' || c == 0x7f ? '?' : text[i];
+        length = tower_utf8_cut(text, length, sizeof shown.text - 4);
+    size_t filled = 0;
+    for (size_t i = 0, n; i < length; i += n) {
+        n = tower_utf8_length(text + i, length - i);
+        if (n > 0 && !is_control(text + i)) {
+            memcpy(shown.text + filled, text + i, n);
+            filled += n;
+        } else {
+            n = n > 0 ? n : 1;
+            shown.text[filled++] = '?';
+        }
     }
-    memcpy(shown.text + length, is_cut ? "..." : "", is_cut ? 4 : 1);
+    memcpy(shown.text + filled, is_cut ? "..." : "", is_cut ? 4 : 1);
     return shown;
 }
 
@@ -171,12 +185,12 @@ static char *read_line(char *ret_line, int line_bytes, void *stream) {
         if (length == 0 && strchr(" \t\v\f\r", c) && c != '\0')
             continue;
         if (c == '\0' || length + 2 >= (size_t)line_bytes) {
-            ret_line[length] = '\0';
+            ret_line[tower_utf8_cut(ret_line, length, 32)] = '\0';
             reader->code =
                 c == '\0' ? fail(reader->error, -EINVAL, "%s:%d: a NUL byte: expected a text file",
                                  show(reader->path).text, reader->line)
                           : fail(reader->error, -EINVAL,
-                                 "%s:%d: '%.32s...': expected a line of at most %d bytes",
+                                 "%s:%d: '%s...': expected a line of at most %d bytes",
                                  show(reader->path).text, reader->line, show(ret_line).text,
                                  line_bytes - 2);
             return NULL;

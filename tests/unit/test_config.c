@@ -9,6 +9,7 @@
 
 #include "settings.h"
 #include "tower/config.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -369,7 +370,18 @@ static void test_an_error_is_one_line_of_bounded_length(void **state) {
     (void)state;
     assert_file_refused("port = a\x1b[2Jb\n",
                         "station.ini:1: port = a?[2Jb: expected a port from 0 to 65535");
-    char text[2000];
+    /* Nor such as stand in two bytes, nor what is no UTF-8; a cut falls between characters. */
+    assert_file_refused("port = \xc3\xa9\xc2\x9b\xe9\n",
+                        "station.ini:1: port = \xc3\xa9??: expected a port from 0 to 65535");
+    char text[2000] = "port = ";
+    for (size_t i = 7; i + 2 < sizeof text; i += 2)
+        memcpy(text + i, "\xc3\xa9", 3);
+    assert_int_equal(read_text(text), -EINVAL);
+    assert_true(tower_utf8_is_valid(error, strlen(error)));
+    text[7] = 'a';
+    memmove(text + 8, text + 9, sizeof text - 9);
+    assert_int_equal(read_text(text), -EINVAL);
+    assert_true(tower_utf8_is_valid(error, strlen(error)));
     memset(text, 'a', sizeof text);
     memcpy(text, "port = ", 7);
     text[sizeof text - 1] = '\0';
@@ -393,6 +405,9 @@ static void test_a_huge_line_is_refused_where_it_is(void **state) {
     memcpy(text, "port = 1\n", 9);
     assert_int_equal(read_bytes(text, length), -EINVAL);
     assert_memory_equal(error, "station.ini:2: 'xxx", 19);
+    memcpy(text + 9 + 31, "\xc3\xa9", 2);
+    assert_int_equal(read_bytes(text, length), -EINVAL);
+    assert_true(tower_utf8_is_valid(error, strlen(error)));
     assert_non_null(strstr(error, "expected a line of at most "));
     assert_untouched();
     memset(text, ' ', length);
