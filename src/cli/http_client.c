@@ -406,14 +406,7 @@ static const char *header_failure(int error) {
     }
 }
 
-int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
-                   const volatile sig_atomic_t *is_interrupted,
-                   struct tower_http_client **ret_client, char *error, size_t error_bytes) {
-    struct limit limit = {.deadline_ns = now_ns() + timeout_ns, .is_interrupted = is_interrupted};
-    struct tower_http_client *client = calloc(1, sizeof *client);
-    if (!client)
-        return refuse(-ENOMEM, error, error_bytes, "out of memory");
-    client->fd = -1;
+static void start_parser(struct tower_http_client *client) {
     http_parser_init(&client->parser, HTTP_RESPONSE);
     client->parser.data = client;
     http_parser_settings_init(&client->settings);
@@ -424,6 +417,17 @@ int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
     client->settings.on_headers_complete = on_headers_complete;
     client->settings.on_body = on_body;
     client->settings.on_message_complete = on_message_complete;
+}
+
+int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
+                   const volatile sig_atomic_t *is_interrupted,
+                   struct tower_http_client **ret_client, char *error, size_t error_bytes) {
+    struct limit limit = {.deadline_ns = now_ns() + timeout_ns, .is_interrupted = is_interrupted};
+    struct tower_http_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return refuse(-ENOMEM, error, error_bytes, "out of memory");
+    client->fd = -1;
+    start_parser(client);
 
     int result = open_connection(url, &limit, &client->fd, error, error_bytes);
     if (result < 0)
