@@ -7,6 +7,8 @@ start_stages() {
     mkdir -p "$results"
     began=$(date +%s)
     : >"$results/counts"
+    # Of itself, UBSan as gcc has it says what it finds and goes on.
+    export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 }
 
 # count PASSED FAILED: add to the sum.
