@@ -153,6 +153,12 @@ run_integration_tests() {
         BUILD="$PWD/build/asan" tests/integration/run
 }
 
+# Each target for FUZZ_SECONDS, or 20 seconds; two at a time.
+run_fuzz_targets() {
+    echo "fuzz: ${FUZZ_SECONDS:-20} seconds a target; FUZZ_SECONDS=N makes it another time"
+    run_suite fuzz $((600 + 20 * ${FUZZ_SECONDS:-20})) tests/fuzz/run --seconds "${FUZZ_SECONDS:-20}"
+}
+
 run_browser_tests() {
     run_suite browser 300 TOWER="$PWD/build/release/tower" tests/browser/run
 }
