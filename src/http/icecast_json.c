@@ -32,7 +32,8 @@ char *tower_icecast_json(const struct tower_status *status, const char *base_url
         return NULL;
     const char *host = strstr(base_url, "://");
     host = host ? host + 3 : base_url;
-    int host_bytes = (int)(host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/"));
+    size_t host_bytes = strcspn(host, host[0] == '[' ? "]/" : ":/");
+    host_bytes += host[host_bytes] == ']' ? 1 : 0;
     json_t *json = json_pack(
         "{s:{s:s, s:s%, s:s, s:s, s:s, s:s, "
         "s:{s:s, s:I, s:I, s:s, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s, "

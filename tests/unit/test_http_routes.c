@@ -157,6 +157,28 @@ static void icecasts_status_has_icecasts_shape(void **state) {
     json_decref(json);
 }
 
+static void icecasts_status_names_the_host_alone(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"radio.example", "radio.example"},
+        {"radio.example:8000", "radio.example"},
+        {"[::1]", "[::1]"},
+        {"[::1]:8000", "[::1]"},
+        {"[::1", "[::1"},
+        {"[", "["},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char request[256];
+        (void)snprintf(request, sizeof request, "GET /status-json.xsl HTTP/1.1\r\nHost: %s\r\n\r\n",
+                       cases[i][0]);
+        json_t *json = json_loads(ask(request, false)->body, 0, NULL);
+        json_t *host = json_object_get(json_object_get(json, "icestats"), "host");
+        assert_non_null(host);
+        assert_string_equal(json_string_value(host), cases[i][1]);
+        json_decref(json);
+    }
+}
+
 static void an_address_has_only_so_many_listeners(void **state) {
     (void)state;
     static struct answer answer;
@@ -600,6 +622,7 @@ int main(void) {
         TEST(an_address_is_what_the_client_can_reach),
         TEST_WITH_PASSWORD(a_public_url_is_named_whatever_was_asked),
         TEST(icecasts_status_has_icecasts_shape),
+        TEST(icecasts_status_names_the_host_alone),
         cmocka_unit_test_setup_teardown(an_address_has_only_so_many_listeners,
                                         set_up_with_addresses, tear_down),
         TEST(options_are_answered),
