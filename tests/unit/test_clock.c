@@ -9,7 +9,9 @@
 #include "tower/format.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/time.h>
 
 static struct tower_clock *clock_now;
 static _Atomic int result;
@@ -159,6 +161,46 @@ static void test_poll_timeout_rounds_up(void **state) {
     assert_int_equal(tower_clock_poll_timeout_ms(real, now_ns), 0);
 }
 
+/* Whoever waits for so long finds that the deadline has come. */
+static void test_poll_timeout_on_the_real_clock_is_never_short(void **state) {
+    (void)state;
+    struct tower_clock *real = tower_clock_real();
+    for (int64_t us = 100; us < 20000; us += 100) {
+        int64_t deadline_ns = tower_clock_now_ns(real) + us * 1000;
+        int timeout_ms = tower_clock_poll_timeout_ms(real, deadline_ns);
+        int64_t after_ns = tower_clock_now_ns(real);
+        assert_true(after_ns + timeout_ms * INT64_C(1000000) >= deadline_ns);
+    }
+}
+
+static _Atomic unsigned signals;
+
+static void count_signal(int number) {
+    (void)number;
+    signals++;
+}
+
+/* Signals that keep coming do not end it; its flag does. */
+static void test_signals_do_not_cut_a_sleep_short(void **state) {
+    (void)state;
+    struct tower_clock *real = tower_clock_real();
+    struct sigaction action = {.sa_handler = count_signal}, before;
+    const struct itimerval each_5_ms = {{0, 5000}, {0, 5000}}, off = {{0, 0}, {0, 0}};
+    assert_int_equal(sigaction(SIGALRM, &action, &before), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &each_5_ms, NULL), 0);
+    int64_t deadline_ns = tower_clock_now_ns(real) + 100000000;
+    int slept = tower_clock_sleep_until_or(real, deadline_ns, &is_cancelled);
+    int64_t woke_ns = tower_clock_now_ns(real);
+    is_cancelled = true;
+    int cancelled = tower_clock_sleep_until_or(real, INT64_MAX, &is_cancelled);
+    assert_int_equal(setitimer(ITIMER_REAL, &off, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    assert_int_equal(slept, 0);
+    assert_true(woke_ns >= deadline_ns);
+    assert_true(signals > 0);
+    assert_int_equal(cancelled, -ECANCELED);
+}
+
 static void test_real_sleep_ends_not_before_its_deadline(void **state) {
     (void)state;
     struct tower_clock *real = tower_clock_real();
@@ -183,6 +225,8 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(test_oversleeper_wakes_late_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_poll_timeout_rounds_up, setup, teardown),
+        cmocka_unit_test(test_poll_timeout_on_the_real_clock_is_never_short),
+        cmocka_unit_test_setup_teardown(test_signals_do_not_cut_a_sleep_short, setup, teardown),
         cmocka_unit_test(test_real_sleep_ends_not_before_its_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
