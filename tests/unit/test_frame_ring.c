@@ -177,6 +177,46 @@ static void test_many_writers_and_readers_lose_and_tear_nothing(void **state) {
     tower_frame_ring_free(shared);
 }
 
+static pthread_barrier_t gate;
+
+static void *write_at_once(void *arg) {
+    unsigned char frame[SLOT];
+    memset(frame, (int)(intptr_t)arg, sizeof frame);
+    (void)pthread_barrier_wait(&gate);
+    for (int i = 0; i < PER_WRITER; i++)
+        (void)tower_frame_ring_push(shared, frame, sizeof frame, 0);
+    return NULL;
+}
+
+/* With room for everything, everything is there afterwards: as often and as whole as written. */
+static void test_writers_at_once_overwrite_nothing(void **state) {
+    (void)state;
+    pthread_t threads[WRITERS];
+    for (int round = 0; round < 10; round++) {
+        assert_int_equal(tower_frame_ring_new((size_t)WRITERS * PER_WRITER, SLOT,
+                                              TOWER_FRAME_RING_DROP_NEWEST, &shared),
+                         0);
+        assert_int_equal(pthread_barrier_init(&gate, NULL, WRITERS), 0);
+        for (int i = 0; i < WRITERS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, write_at_once, (void *)(intptr_t)i),
+                             0);
+        for (int i = 0; i < WRITERS; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        unsigned char frame[SLOT];
+        unsigned written[WRITERS] = {0};
+        while (tower_frame_ring_pop(shared, frame, NULL, NULL) == 1) {
+            assert_true(frame[0] < WRITERS);
+            for (int i = 1; i < SLOT; i++)
+                assert_int_equal(frame[i], frame[0]);
+            written[frame[0]]++;
+        }
+        for (int i = 0; i < WRITERS; i++)
+            assert_int_equal(written[i], PER_WRITER);
+        assert_int_equal(pthread_barrier_destroy(&gate), 0);
+        tower_frame_ring_free(shared);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_in_first_out_over_many_turns),
@@ -186,6 +226,7 @@ int main(void) {
         cmocka_unit_test(test_impossible_sizes_are_refused),
         cmocka_unit_test(test_clear_leaves_nothing),
         cmocka_unit_test(test_many_writers_and_readers_lose_and_tear_nothing),
+        cmocka_unit_test(test_writers_at_once_overwrite_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
