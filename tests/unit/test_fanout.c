@@ -388,8 +388,11 @@ static void phase_groups_share_the_frames_out(void **state) {
     }
     ASSERT_SOON(stats_of(&station).sends == GROUPS * EACH);
     struct tower_fanout_stats before = stats_of(&station);
-    for (int i = 0; i < ROUNDS * GROUPS; i++)
+    /* One frame at a time, so that none is sent together with the next. */
+    for (uint64_t i = 1; i <= ROUNDS * GROUPS; i++) {
         publish(&station);
+        ASSERT_SOON(stats_of(&station).sends - before.sends >= i * EACH);
+    }
     /* Each has had its turn within the last GROUPS frames. */
     for (int i = 0; i < GROUPS * EACH; i++)
         assert_true(receive_frame(clients[i].fd, &clients[i].reader, station.n_frames - GROUPS));
@@ -438,37 +441,42 @@ static void groups_follow_the_number_of_listeners(void **state) {
  * more frames than there are groups. */
 static void who_listens_does_not_wait_for_a_crowd_to_settle(void **state) {
     (void)state;
-    enum { WATCHED = 60, BATCHES = 16, BATCH = 60 };
-    struct station station = make_station(WATCHED + BATCHES * BATCH, 0);
-    static struct client watched[WATCHED], crowd[BATCHES * BATCH];
-    static uint64_t head_after[BATCHES * 4 + 2]; /* of each frame */
+    enum { BATCHES = 17, BATCH = 60, FRAMES_MAX = 7 };
+    struct station station = make_station(BATCHES * BATCH, 0);
+    static struct client clients[BATCHES * BATCH];
+    static uint64_t began[BATCHES * BATCH];               /* where each was let in */
+    static uint64_t head_after[BATCHES * FRAMES_MAX + 2]; /* of each frame */
     assert_int_equal(tower_fanout_start(station.fanout), 0);
-    for (int i = 0; i < WATCHED; i++)
-        watched[i] = join_from(&station, false, 0);
     for (int batch = 0; batch < BATCHES; batch++) {
-        for (int i = 0; i < BATCH; i++)
-            crowd[batch * BATCH + i] = join_from(&station, false, tower_air_head(station.air));
+        int n_clients = (batch + 1) * BATCH;
+        for (int i = batch * BATCH; i < n_clients; i++) {
+            began[i] = tower_air_head(station.air);
+            clients[i] = join_from(&station, false, began[i]);
+        }
         /* Until all are taken up, the groups may yet become more. */
         ASSERT_SOON(stats_of(&station).phase_groups ==
                     tower_cadence_groups(stats_of(&station).listeners, 1));
-        for (int i = 0; i < 4; i++) {
+        /* Not the same number each time: the groups become more in the midst of their turns. */
+        for (int i = 0; i < FRAMES_MAX - batch % 3; i++) {
+            uint64_t sends = stats_of(&station).sends;
             head_after[station.n_frames] = tower_air_head(station.air);
             publish(&station);
+            /* Frame for frame: who is served for several at once waits for less. */
+            ASSERT_SOON(stats_of(&station).sends > sends);
             uint32_t groups = stats_of(&station).phase_groups + 1;
             if (station.n_frames <= groups)
                 continue;
             uint64_t owed = head_after[station.n_frames - groups];
-            for (int k = 0; k < WATCHED; k++) {
+            for (int k = 0; k < n_clients; k++) {
                 int had = 0;
-                ASSERT_SOON(ioctl(watched[k].fd, FIONREAD, &had) == 0 && (uint64_t)had >= owed);
+                ASSERT_SOON(ioctl(clients[k].fd, FIONREAD, &had) == 0 &&
+                            began[k] + (uint64_t)had >= owed);
             }
         }
     }
     assert_int_equal(stats_of(&station).phase_groups, 5);
-    for (int i = 0; i < WATCHED; i++)
-        close(watched[i].fd);
     for (int i = 0; i < BATCHES * BATCH; i++)
-        close(crowd[i].fd);
+        close(clients[i].fd);
     end_station(&station);
 }
 
