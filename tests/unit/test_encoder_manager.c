@@ -43,6 +43,8 @@ struct rig {
     struct tower_encoder_manager *manager;
     uint64_t fed; /* frames */
     int fds_before;
+    size_t feed_at; /* once so many frames came out: feed `feed_frames` more; 0: do not */
+    unsigned feed_frames;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Guarded by lock. */
@@ -53,6 +55,8 @@ struct rig {
 };
 static struct rig rig;
 
+static void feed(unsigned frames, uint32_t frame_samples);
+
 static void on_output(void *user, const uint8_t *frame, size_t bytes) {
     (void)user;
     pthread_mutex_lock(&rig.lock);
@@ -62,7 +66,10 @@ static void on_output(void *user, const uint8_t *frame, size_t bytes) {
         pthread_cond_wait(&rig.changed, &rig.lock);
     if (bytes == MP3_BYTES && rig.frames < FRAMES_MAX)
         memcpy(rig.mp3 + rig.frames++ * MP3_BYTES, frame, bytes);
+    size_t frames = rig.frames;
     pthread_mutex_unlock(&rig.lock);
+    if (rig.feed_at > 0 && frames == rig.feed_at)
+        feed(rig.feed_frames, TOWER_FRAME_SAMPLES);
 }
 
 static struct tower_encoder_config settings(enum tower_encoder_kind kind) {
@@ -308,6 +315,31 @@ static void test_makes_up_for_it_where_it_was_dropped(void **state) {
     tower_lame_encoder_free(lame);
 }
 
+/* ... and when more comes in while it works off what it has. */
+static void test_what_comes_behind_a_loss_is_heard_behind_it(void **state) {
+    (void)state;
+    const unsigned room = 64, lost = 7, more = 12;
+    struct tower_encoder_config config = settings(TOWER_ENCODER_LAME);
+    config.is_stepped = true;
+    struct tower_lame_encoder *lame = NULL;
+    assert_int_equal(tower_lame_encoder_new(config.bitrate_bps, &lame), 0);
+    const uint8_t *silence = tower_lame_encoder_silence(lame);
+    rig_start(&config);
+    rig.feed_at = room / 2;
+    rig.feed_frames = more;
+    feed(room + lost, TOWER_FRAME_SAMPLES);
+    (void)tower_encoder_manager_step(rig.manager);
+    rig.feed_at = 0;
+    assert_int_equal(rig.frames, room + lost + more);
+    for (size_t at = 0; at < rig.frames; at++) {
+        bool is_lost = at >= room && at < room + lost;
+        bool is_silence = memcmp(rig.mp3 + at * MP3_BYTES, silence, MP3_BYTES) == 0;
+        assert_int_equal(is_silence, is_lost);
+    }
+    rig_stop();
+    tower_lame_encoder_free(lame);
+}
+
 static void test_lame_failing_costs_no_frame(void **state) {
     (void)state;
     struct tower_encoder_config config = settings(TOWER_ENCODER_LAME);
@@ -483,6 +515,7 @@ int main(void) {
         cmocka_unit_test(test_other_frame_sizes),
         cmocka_unit_test(test_makes_up_for_what_it_dropped),
         cmocka_unit_test(test_makes_up_for_it_where_it_was_dropped),
+        cmocka_unit_test(test_what_comes_behind_a_loss_is_heard_behind_it),
         cmocka_unit_test(test_lame_failing_costs_no_frame),
         cmocka_unit_test(test_ffmpeg_killed_and_stopped_leaves_no_seam),
         cmocka_unit_test(test_what_an_ending_ffmpeg_has_left_is_not_on_air),
