@@ -179,6 +179,10 @@ simulate_year() {
     fi
 }
 
+run_mutations() {
+    run_suite mutations 900 tests/mutations/run
+}
+
 idle() {
     TOWER=$PWD/build/release/tower bench/idle --memory 10
 }
