@@ -80,7 +80,9 @@ struct tower_encoder_stats {
         frames_repair;   /* of them, prepared silence: the encoder itself failed or fell behind */
     uint64_t restarts;   /* of the ffmpeg child */
     uint64_t exits;      /* it ended by itself or was killed */
-    uint64_t stalls;     /* it lived, but took no PCM or gave no MP3: killed */
+    uint64_t closes;     /* it lived, but closed a pipe: killed */
+    uint64_t refusals;   /* it lived, but stopped reading PCM: killed */
+    uint64_t mutes;      /* it lived and read, but stopped giving MP3: killed */
     uint64_t garbage;    /* what it wrote was not MP3 as asked: killed */
     int32_t child_pid;   /* 0: none */
     size_t queue_frames; /* PCM frames waiting for the encoder thread */

@@ -105,7 +105,9 @@ struct tower_encoder_manager {
     _Atomic uint64_t frames_by_maker[3];
     _Atomic uint64_t restarts;
     _Atomic uint64_t exits;
-    _Atomic uint64_t stalls;
+    _Atomic uint64_t closes;
+    _Atomic uint64_t refusals;
+    _Atomic uint64_t mutes;
     _Atomic uint64_t garbage;
     _Atomic int32_t child_pid;
     _Atomic int state;
@@ -337,7 +339,9 @@ static void publish_ffmpeg(struct tower_encoder_manager *manager) {
     manager->has_left |= state == TOWER_ENCODER_ON_AIR || stats.failures_in_row > 0;
     set(&manager->restarts, stats.starts > 0 ? stats.starts - 1 : 0);
     set(&manager->exits, stats.exits);
-    set(&manager->stalls, stats.closes + stats.mutes + stats.refusals);
+    set(&manager->closes, stats.closes);
+    set(&manager->refusals, stats.refusals);
+    set(&manager->mutes, stats.mutes);
     set(&manager->garbage, stats.garbage);
     atomic_store_explicit(&manager->child_pid, (int32_t)stats.pid, memory_order_relaxed);
     atomic_store_explicit(&manager->state, (int)ffmpeg_state(manager, &stats),
@@ -629,7 +633,9 @@ void tower_encoder_manager_get_stats(const struct tower_encoder_manager *manager
         .frames_repair = get(&manager->frames_by_maker[TOWER_DELAY_REPAIR]),
         .restarts = get(&manager->restarts),
         .exits = get(&manager->exits),
-        .stalls = get(&manager->stalls),
+        .closes = get(&manager->closes),
+        .refusals = get(&manager->refusals),
+        .mutes = get(&manager->mutes),
         .garbage = get(&manager->garbage),
         .child_pid = atomic_load_explicit(&manager->child_pid, memory_order_relaxed),
         .queue_frames = tower_frame_ring_count(manager->queue),

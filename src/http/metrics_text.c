@@ -149,7 +149,9 @@ static void write_encoder(struct tower_exposition *to, const struct tower_encode
     tower_exposition_family(to, "tower_encoder_failures_total", TOWER_METRIC_COUNTER,
                             "Failures of ffmpeg by how it failed.");
     tower_exposition_labelled(to, "reason", "exits", (double)encoder->exits);
-    tower_exposition_labelled(to, "reason", "stalls", (double)encoder->stalls);
+    tower_exposition_labelled(to, "reason", "closes", (double)encoder->closes);
+    tower_exposition_labelled(to, "reason", "refusals", (double)encoder->refusals);
+    tower_exposition_labelled(to, "reason", "mutes", (double)encoder->mutes);
     tower_exposition_labelled(to, "reason", "garbage", (double)encoder->garbage);
     tower_exposition_gauge(to, "tower_encoder_child_running", "1 while ffmpeg runs.",
                            encoder->child_pid != 0);

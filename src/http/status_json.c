@@ -58,14 +58,15 @@ json_t *tower_levels_json(const struct tower_pump_stats *pump) {
 
 static json_t *encoder_json(const struct tower_encoder_stats *encoder) {
     return json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "kind",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "kind",
         tower_encoder_kind_name(encoder->kind), "state", tower_encoder_state_name(encoder->state),
         "frames_in", whole(encoder->frames_in), "frames_out", whole(encoder->frames_out),
         "frames_primary", whole(encoder->frames_primary), "frames_spare",
         whole(encoder->frames_spare), "frames_repair", whole(encoder->frames_repair), "restarts",
-        whole(encoder->restarts), "exits", whole(encoder->exits), "stalls", whole(encoder->stalls),
-        "garbage", whole(encoder->garbage), "child_pid", (json_int_t)encoder->child_pid,
-        "queue_frames", whole(encoder->queue_frames), "delay_seconds", seconds(encoder->delay_ns));
+        whole(encoder->restarts), "exits", whole(encoder->exits), "closes", whole(encoder->closes),
+        "refusals", whole(encoder->refusals), "mutes", whole(encoder->mutes), "garbage",
+        whole(encoder->garbage), "child_pid", (json_int_t)encoder->child_pid, "queue_frames",
+        whole(encoder->queue_frames), "delay_seconds", seconds(encoder->delay_ns));
 }
 
 static json_t *producer_json(const struct tower_producer_info *producer, int64_t now_ns) {

@@ -41,7 +41,7 @@ class TestFfmpegEncoder(TowerTestCase):
 
         os.kill(second["child_pid"], signal.SIGSTOP)
         third = self.wait_restarted(server, second["child_pid"])["encoder"]
-        self.assertEqual(third["stalls"], second["stalls"] + 1)
+        self.assertEqual(third["refusals"], second["refusals"] + 1)
         self.assertEqual(third["restarts"], second["restarts"] + 1)
         wait_until(lambda: not process_exists(second["child_pid"]), "the stopped ffmpeg is gone")
         wait_until(lambda: children_of(server.worker) == [third["child_pid"]], "no zombie is left")

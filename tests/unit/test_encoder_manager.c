@@ -377,7 +377,7 @@ static void test_ffmpeg_killed_and_stopped_leaves_no_seam(void **state) {
     expect_on_air(stats().frames_primary);
     assert_int_equal(stats().restarts, 1);
     assert_int_equal(kill(stats().child_pid, SIGSTOP), 0);
-    feed_until(stats().stalls == 1);
+    feed_until(stats().refusals == 1);
     assert_int_equal(stats().state, TOWER_ENCODER_RECOVERING);
     expect_on_air(stats().frames_primary);
     await(stats().frames_out == rig.fed);
