@@ -184,9 +184,9 @@ static void start_child(struct tower_ffmpeg_supervisor *supervisor) {
     tower_ffmpeg_watch_started(&supervisor->watch, supervisor->child.pid);
 }
 
-/* A pipe is closed at the other end. It may just be ending: give it a moment to tell. */
+/* A pipe is closed at the other end. It may just be ending: give it a moment to tell. Our end of
+ * its stdin stays open, since closing it would make one end that was not about to. */
 static void begin_closing(struct tower_ffmpeg_supervisor *supervisor) {
-    tower_fd_close(&supervisor->child.stdin_fd);
     supervisor->backlog_bytes = 0;
     tower_ffmpeg_watch_closing(&supervisor->watch, now_ns(supervisor));
 }

@@ -359,8 +359,10 @@ static void test_reads_nothing_until_the_backlog_is_full(void **state) {
 
 static void test_lives_on_with_a_pipe_closed(void **state) {
     (void)state;
-    static const char *const scripts[] = {"exec sleep 1000 >&-", "exec sleep 1000 <&-"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const scripts[] = {"exec sleep 1000 >&-", "exec sleep 1000 <&-",
+                                          /* One that would end if its stdin were closed. */
+                                          "exec cat >/dev/null"};
+    for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         rig_start_script(scripts[i]);
         int64_t give_up_ns = fixture_real_ns() + FIXTURE_PATIENCE_NS;
         while (stats().state != TOWER_FFMPEG_CLOSING) {
@@ -368,6 +370,9 @@ static void test_lives_on_with_a_pipe_closed(void **state) {
             (void)poll(NULL, 0, 10);
             assert_true(fixture_real_ns() < give_up_ns);
         }
+        /* Nothing that we do makes it end. */
+        (void)poll(NULL, 0, 100);
+        rig_step_after(1);
         assert_int_equal(failures(), 0);
         rig_step_after(TOWER_NS_PER_S / 10);
         assert_int_equal(failures(), 1);
