@@ -21,6 +21,8 @@
 #define EVENTS_AT_ONCE 16
 /* How long nobody is accepted after descriptors ran out. */
 #define ACCEPT_PAUSE_NS TOWER_NS_PER_S
+/* How often that is said. */
+#define SAY_AGAIN_NS (60 * TOWER_NS_PER_S)
 
 /* What an epoll event is about: these, or else a producer's id. */
 enum { EVENT_WAKE = 0, EVENT_LISTENER = UINT32_MAX };
@@ -59,7 +61,8 @@ struct tower_pcm_socket {
     uint64_t next_id;
     uint64_t next_turn;
     int64_t accept_after_ns;
-    size_t skip_bytes; /* of the producer on air, up to its next whole sample */
+    int64_t say_again_ns; /* not before then that nobody can be accepted */
+    size_t skip_bytes;    /* of the producer on air, up to its next whole sample */
     /* The cushion: nothing is read before. INT64_MIN: nothing is held back. */
     int64_t hold_until_ns;
     uint64_t underflows_seen; /* the router's, when it was last pushed to */
@@ -99,6 +102,7 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     socket->epoll_fd = -1;
     socket->wake_fd = -1;
     socket->accept_after_ns = INT64_MIN;
+    socket->say_again_ns = INT64_MIN;
     socket->watch_at_ns = config->monitor ? 0 : INT64_MAX; /* at once */
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++)
         socket->producers[i].fd = -1;
@@ -442,6 +446,16 @@ static void add_producer(struct tower_pcm_socket *socket, int fd) {
               (unsigned long long)id, (long)peer.pid);
 }
 
+static void pause_accepting(struct tower_pcm_socket *socket, int error) {
+    int64_t now_ns = tower_clock_now_ns(socket->config.clock);
+    socket->accept_after_ns = now_ns + ACCEPT_PAUSE_NS;
+    if (now_ns < socket->say_again_ns)
+        return;
+    socket->say_again_ns = now_ns + SAY_AGAIN_NS;
+    tower_log(TOWER_LOG_ERROR, "ingest",
+              "cannot accept producers: %s; those there are go on, new ones wait", strerror(error));
+}
+
 /* Accept all who knock. When descriptors have run out, those connected go on, and the rest are
  * asked to wait: the listener is edge-triggered, so it is looked at again when the pause is over.
  */
@@ -456,9 +470,7 @@ static void accept_producers(struct tower_pcm_socket *socket) {
         if (errno == EINTR || errno == ECONNABORTED)
             continue;
         if (errno != EAGAIN && errno != EWOULDBLOCK) {
-            tower_log(TOWER_LOG_ERROR, "ingest", "cannot accept producers: %s; trying on",
-                      strerror(errno));
-            socket->accept_after_ns = tower_clock_now_ns(socket->config.clock) + ACCEPT_PAUSE_NS;
+            pause_accepting(socket, errno);
         }
         return;
     }
