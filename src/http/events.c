@@ -1,6 +1,7 @@
 /* events.c - the texts of /events. */
 #include "events.h"
 
+#include "json_text.h"
 #include "status_json.h"
 
 #include "tower/levels.h"
@@ -12,8 +13,8 @@
 /* One event with `json`, which is let go of, on one line. Returns false where there is no memory.
  */
 static bool print_event(FILE *out, const char *name, json_t *json) {
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(json);
+    size_t bytes;
+    char *text = tower_json_text(json, JSON_COMPACT | JSON_REAL_PRECISION(6), "", &bytes);
     if (!text)
         return false;
     bool is_out = fprintf(out, "event: %s\ndata: %s\n\n", name, text) > 0;

@@ -1,6 +1,7 @@
 /* history.c - seconds and notes of the last quarter of an hour. */
 #include "history.h"
 
+#include "json_text.h"
 #include "utf8.h"
 
 #include "tower/levels.h"
@@ -216,9 +217,5 @@ static json_t *notes_json(const struct tower_history *history) {
 char *tower_history_json(const struct tower_history *history, size_t *ret_bytes) {
     json_t *json =
         json_pack("{s:o, s:o}", "seconds", seconds_json(history), "events", notes_json(history));
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(json);
-    if (text)
-        *ret_bytes = strlen(text);
-    return text;
+    return tower_json_text(json, JSON_COMPACT | JSON_REAL_PRECISION(6), "", ret_bytes);
 }

@@ -552,10 +552,14 @@ static void sample(struct tower_http_server *server) {
     size_t bytes = 0;
     char *text =
         tower_events_news(&last, &server->last, &server->history, is_time_for_status, &bytes);
-    for (uint32_t i = 0; text && i < server->n_touched; i++) {
+    for (uint32_t i = 0; i < server->n_touched; i++) {
         struct tower_connection *connection = &server->connections[i];
-        if (connection->fd >= 0 && connection->state == TOWER_CONNECTION_EVENTS)
+        if (connection->fd < 0 || connection->state != TOWER_CONNECTION_EVENTS)
+            continue;
+        if (text)
             send_events(server, connection, text, bytes);
+        else /* no memory: the next time all of them are told how things are */
+            connection->has_missed_events = true;
     }
     free(text);
 }

@@ -1,6 +1,8 @@
 /* icecast_json.c - Icecast's /status-json.xsl. */
 #include "icecast_json.h"
 
+#include "json_text.h"
+
 #include "tower/version.h"
 
 #include <jansson.h>
@@ -48,9 +50,5 @@ char *tower_icecast_json(const struct tower_status *status, const char *base_url
         "samplerate", (json_int_t)TOWER_RATE_HZ, "stream_start", started, "stream_start_iso8601",
         started_iso8601, "title", status->title.text, "dummy");
     free(listen_url);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    if (text)
-        *ret_bytes = strlen(text);
-    return text;
+    return tower_json_text(json, JSON_COMPACT, "", ret_bytes);
 }

@@ -1,6 +1,7 @@
 /* routes_titles.c - titles over HTTP: read, and set with the password. */
 #include "routes.h"
 
+#include "json_text.h"
 #include "utf8.h"
 
 #include "tower/titles.h"
@@ -16,10 +17,9 @@ static int answer_title(const char *text, uint64_t from_frame,
                         const struct tower_response_options *options,
                         struct tower_response *response) {
     json_t *json = json_pack("{s:s, s:I}", "text", text, "from_frame", (json_int_t)from_frame);
-    char *dump = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    return tower_response_make(response, 200, "application/json", dump, dump ? strlen(dump) : 0,
-                               options);
+    size_t bytes = 0;
+    char *dump = tower_json_text(json, JSON_COMPACT, "", &bytes);
+    return tower_response_make(response, 200, "application/json", dump, bytes, options);
 }
 
 int tower_route_title(struct tower_routes *routes, const struct tower_request *request,
@@ -96,7 +96,10 @@ int tower_route_set_title(struct tower_routes *routes, const struct tower_reques
     json_t *artist = json_object_get(json, "artist");
     struct title_text text;
     uint64_t from_frame;
-    if (!json) {
+    /* Where memory is short the library mostly says nothing. */
+    if (!json && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)) {
+        answered = -ENOMEM;
+    } else if (!json) {
         answered = answer_bad_title(options, response, error.text);
     } else if (!json_is_string(title) || (artist && !json_is_string(artist))) {
         answered = answer_bad_title(options, response, "the body has no title in it that is text");

@@ -1,12 +1,12 @@
 /* status_json.c - the state of the transmitter as JSON. */
 #include "status_json.h"
 
+#include "json_text.h"
+
 #include "tower/levels.h"
 #include "tower/version.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 
 static json_int_t whole(uint64_t value) {
     return value > INT64_MAX ? INT64_MAX : (json_int_t)value;
@@ -149,24 +149,8 @@ static json_t *listeners_json(const struct tower_status *status) {
         whole(listeners->sends));
 }
 
-/* The text of `json`, which is let go of; NULL stays NULL. */
 static char *to_text(json_t *json, size_t *ret_bytes) {
-    if (!json)
-        return NULL;
-    char *dump = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    json_decref(json);
-    if (!dump)
-        return NULL;
-    size_t bytes = strlen(dump);
-    char *text = realloc(dump, bytes + 2);
-    if (!text) {
-        free(dump);
-        return NULL;
-    }
-    text[bytes] = '\n';
-    text[bytes + 1] = '\0';
-    *ret_bytes = bytes + 1;
-    return text;
+    return tower_json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9), "\n", ret_bytes);
 }
 
 static json_t *title_json(const struct tower_title *title) {
