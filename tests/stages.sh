@@ -159,6 +159,16 @@ run_fuzz_targets() {
     run_suite fuzz $((600 + 20 * ${FUZZ_SECONDS:-20})) tests/fuzz/run --seconds "${FUZZ_SECONDS:-20}"
 }
 
+# The program whose allocations can be made to fail, with UBSan: glibc's own malloc lies beneath.
+build_failing_malloc() {
+    build alloc --buildtype=debugoptimized -Db_sanitize=undefined -Dinject_alloc_failures=true
+}
+
+run_faults() {
+    run_suite faults 600 TOWER="$PWD/build/release/tower" BUILD="$PWD/build/release" \
+        TOWER_ALLOC="$PWD/build/alloc/tower" tests/faults/run --seed 1 --seconds 15
+}
+
 run_browser_tests() {
     run_suite browser 300 TOWER="$PWD/build/release/tower" tests/browser/run
 }

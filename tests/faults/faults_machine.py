@@ -1,0 +1,156 @@
+"""Troubles of the machine."""
+import ctypes
+import datetime
+import os
+import re
+import resource
+import signal
+import time
+
+from fault import fault
+from harness import children_of, wait_until
+
+HOUR_NS = 3600 * 10 ** 9
+
+
+def last_stamp(station):
+    """The time of the last line of the log, as it says."""
+    stamps = re.findall(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d{3}Z ", station.log(), re.M)
+    return datetime.datetime.fromisoformat(stamps[-1] + "+00:00").timestamp()
+
+
+def say_something(station):
+    lines = len(station.log())
+    station.produce().close()
+    wait_until(lambda: len(station.log()) > lines and station.log().endswith("\n"), "it is logged")
+
+
+@fault("wall clock set forth and back an hour")
+def wall_clock_set(station):
+    """Nothing changes, but for the stamps of the log."""
+    said = []
+    for hours in (1, -1, 0):
+        before, began = station.status(), time.monotonic()
+        station.shift[0] = hours * HOUR_NS
+        time.sleep(0.7)
+        say_something(station)
+        after, took = station.status(), time.monotonic() - began
+        ahead = last_stamp(station) - time.time()
+        assert abs(ahead - 3600 * hours) < 10, f"the shift works: {ahead} s"
+        went = after["uptime_seconds"] - before["uptime_seconds"]
+        assert abs(went - took) < 0.5, f"up for {went} s in {took} s"
+        assert after["origin"] == "live" and after["encoder"]["state"] == "on air"
+        assert after["encoder"]["restarts"] == before["encoder"]["restarts"]
+        said.append(f"{ahead / 3600:+.0f} h")
+    return "the log's stamps: " + ", ".join(said)
+
+
+def stop_for(pids, seconds):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+def expect_resync(station, before, stall):
+    """The gap is counted, and ffmpeg is not blamed for it."""
+    frames = round(stall / 0.024)
+    after = station.server.wait_status(
+        lambda s: s["ticks"]["resyncs"] > before["ticks"]["resyncs"], "the clock is set anew")
+    skipped = after["ticks"]["skipped"] - before["ticks"]["skipped"]
+    assert skipped >= frames - 25, f"{skipped} ticks skipped of {frames}"
+    time.sleep(0.7)
+    after = station.status()
+    assert after["encoder"]["restarts"] == before["encoder"]["restarts"], "ffmpeg is not to blame"
+
+
+@fault("suspended for 10 s and resumed", stall=10.0)
+def suspended(station):
+    """The transmitter, its child and its feeder stand still together; the gap is counted."""
+    before = station.status()
+    stop_for([station.feeder.pid, *children_of(station.pid), station.pid], 10.0)
+    expect_resync(station, before, 10.0)
+
+
+@fault("CPU stolen for 3 s", stall=3.0)
+def cpu_stolen(station):
+    """The transmitter alone stands still."""
+    before = station.status()
+    stop_for([station.pid], 3.0)
+    expect_resync(station, before, 3.0)
+
+
+@fault("CPU stolen for 0.2 s", stall=0.2)
+def cpu_stolen_shortly(station):
+    """Less than resync-after-ms: what was missed is made up for, and nothing is skipped."""
+    before = station.status()
+    stop_for([station.pid], 0.2)
+    time.sleep(0.3)
+    after = station.status()
+    assert after["ticks"]["late"] > before["ticks"]["late"]
+
+
+def hog(cpu, seconds):
+    """A process that has a core for itself, if that is allowed."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.sched_setaffinity(0, {cpu})
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+            ready_until = time.monotonic() + seconds
+            while time.monotonic() < ready_until:
+                pass
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return pid
+
+
+@fault("all cores busy at real time for 0.8 s", stall=0.8)
+def cores_busy(station):
+    """Others have every core, above the pump's own priority."""
+    hogs = [hog(cpu, 0.8) for cpu in os.sched_getaffinity(0)]
+    allowed = [os.waitpid(pid, 0)[1] == 0 for pid in hogs]
+    time.sleep(0.3)
+    return "" if all(allowed) else "not allowed here"
+
+
+@fault("disk full under the log")
+def disk_full(station):
+    """No line can be written; when there is room again, lines are."""
+    if not station.has_disk:
+        return "no disk may be mounted here; see the next"
+    hole = os.path.join(station.disk, "filler")
+    with open(hole, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    # What is left of the log's last page.
+    before = None
+    while before != len(station.log()):
+        before = len(station.log())
+        for _ in range(20):
+            station.produce().close()
+        time.sleep(0.2)
+    os.unlink(hole)
+    say_something(station)
+
+
+@fault("log that may not grow")
+def log_may_not_grow(station):
+    """The limit of a file's size is reached: as above, and the signal for it kills nobody."""
+    limits = resource.prlimit(station.pid, resource.RLIMIT_FSIZE)
+    before = len(station.log())
+    resource.prlimit(station.pid, resource.RLIMIT_FSIZE, (before, limits[1]))
+    try:
+        station.produce().close()
+        time.sleep(0.5)
+        assert len(station.log()) == before
+    finally:
+        resource.prlimit(station.pid, resource.RLIMIT_FSIZE, limits)
+    say_something(station)
