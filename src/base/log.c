@@ -17,7 +17,7 @@
 
 #define RECORDS 256 /* a power of two */
 #define TEXT_BYTES 401
-#define STOP_LIMIT_S 1
+#define STOP_LIMIT_NS INT64_C(1000000000)
 
 struct record {
     /* Position in the order of all records that this slot is ready for: `position` when it may be
@@ -182,12 +182,8 @@ void tower_log_stop(void) {
         return;
     atomic_store(&logger.is_stopping, true);
     (void)sem_post(&logger.queued);
-    struct timespec limit;
-    (void)clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += STOP_LIMIT_S;
-    /* A stderr that nobody reads must not keep the program from ending. By the wall clock, since
-     * ThreadSanitizer does not know the join that takes another. */
-    if (pthread_timedjoin_np(logger.writer, NULL, &limit) != 0)
+    /* A stderr that nobody reads must not keep the program from ending. */
+    if (tower_thread_join_within(logger.writer, STOP_LIMIT_NS) < 0)
         (void)pthread_detach(logger.writer);
     /* The semaphore stays: a thread that is still logging may be about to post it. */
 }

@@ -1,6 +1,8 @@
 /* thread.c - threads as this program makes them. */
 #include "thread.h"
 
+#include "tower/clock.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,6 +11,7 @@
 /* Deep enough for LAME and libsndfile, and a tenth of the default, so that a locked stack is small.
  */
 #define STACK_BYTES (512 * 1024)
+#define JOIN_STEP_NS INT64_C(2000000)
 
 int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), void *arg) {
     pthread_attr_t attributes;
@@ -30,6 +33,21 @@ int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(voi
         return -error;
     (void)pthread_setname_np(thread, name);
     *ret_thread = thread;
+    return 0;
+}
+
+/* The joins that wait go by the wall clock, which may be set meanwhile; and the one that goes by
+ * another ThreadSanitizer does not know. */
+int tower_thread_join_within(pthread_t thread, int64_t limit_ns) {
+    struct tower_clock *clock = tower_clock_real();
+    int64_t now_ns = tower_clock_now_ns(clock);
+    int64_t deadline_ns = now_ns + limit_ns;
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        if (now_ns >= deadline_ns)
+            return -ETIMEDOUT;
+        (void)tower_clock_sleep_until(clock, now_ns + JOIN_STEP_NS);
+        now_ns = tower_clock_now_ns(clock);
+    }
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #define TOWER_BASE_THREAD_H
 
 #include <pthread.h>
+#include <stdint.h>
 
 /* Real-time priorities: the pump above the encoder above nothing else. */
 #define TOWER_PRIORITY_PUMP 20
@@ -11,6 +12,10 @@
 /* Start a thread named `name` (at most 15 characters) with every signal blocked.
  * Errors: -EAGAIN, -ENOMEM. */
 int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), void *arg);
+
+/* Wait for a thread's end, at most `limit_ns` of CLOCK_MONOTONIC, in steps of some milliseconds.
+ * Errors: -ETIMEDOUT (it is still to be joined or detached). */
+int tower_thread_join_within(pthread_t thread, int64_t limit_ns);
 
 /* Ask for SCHED_FIFO at `priority` (not inherited by children) and a timer slack of 1 ns for the
  * calling thread. Errors: -EPERM (not allowed; the thread goes on as it was). */

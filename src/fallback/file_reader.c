@@ -20,7 +20,7 @@
 /* Nothing taken for so long: the outage is over, and the next one begins at the file's start. */
 #define IDLE_NS TOWER_NS_PER_S
 /* How long the thread may take to stop. */
-#define STOP_LIMIT_MS 500
+#define STOP_LIMIT_NS INT64_C(500000000)
 
 struct tower_file_reader {
     /* Constant. */
@@ -294,14 +294,9 @@ void tower_file_reader_free(struct tower_file_reader *reader) {
     reader->is_stopping = true;
     pthread_cond_signal(&reader->taken);
     pthread_mutex_unlock(&reader->lock);
-    struct timespec limit;
-    (void)clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_nsec += STOP_LIMIT_MS * 1000000L;
-    limit.tv_sec += limit.tv_nsec / TOWER_NS_PER_S;
-    limit.tv_nsec %= TOWER_NS_PER_S;
     /* A disk or a decoder that hangs must not keep the program from ending. What the thread uses
-     * is left to it, should it ever wake. By the wall clock, as in log.c. */
-    if (pthread_timedjoin_np(reader->thread, NULL, &limit) != 0) {
+     * is left to it, should it ever wake. */
+    if (tower_thread_join_within(reader->thread, STOP_LIMIT_NS) < 0) {
         tower_log(TOWER_LOG_WARNING, "fallback", "%s: reading it hangs, and is given up",
                   reader->path);
         (void)pthread_detach(reader->thread);
