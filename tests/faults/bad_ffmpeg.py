@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-GOOD_BYTES = 50 * 384  # 1.2 s at 128 kbit/s: it is on air by then
+GOOD_BYTES = 30 * 384  # 0.7 s at 128 kbit/s: it is on air by then
 HOW = sys.argv[1]
 
 

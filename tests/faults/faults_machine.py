@@ -8,7 +8,8 @@ import signal
 import time
 
 from fault import fault
-from harness import children_of, wait_until
+from station import SharedWords
+from harness import RawProducer, Server, children_of, wait_until
 
 HOUR_NS = 3600 * 10 ** 9
 
@@ -45,11 +46,15 @@ def wall_clock_set(station):
     return "the log's stamps: " + ", ".join(said)
 
 
-def stop_for(pids, seconds):
+def stop_for(pids, seconds, then=None):
+    """`then` is called with how long they were stopped, right before they go on."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
     try:
         time.sleep(seconds)
+        if then:
+            then(time.monotonic() - began)
     finally:
         for pid in reversed(pids):
             os.kill(pid, signal.SIGCONT)
@@ -67,12 +72,29 @@ def expect_resync(station, before, stall):
     assert after["encoder"]["restarts"] == before["encoder"]["restarts"], "ffmpeg is not to blame"
 
 
-@fault("suspended for 10 s and resumed", stall=10.0)
-def suspended(station):
+@fault("stopped for 10 s", stall=10.0)
+def stopped(station):
     """The transmitter, its child and its feeder stand still together; the gap is counted."""
     before = station.status()
     stop_for([station.feeder.pid, *children_of(station.pid), station.pid], 10.0)
     expect_resync(station, before, 10.0)
+
+
+@fault("machine suspended and resumed", stall=5.0)
+def suspended(station):
+    """As above, but CLOCK_MONOTONIC stands still too: to the transmitter no time has passed."""
+    before = station.status()
+
+    def stand_still(seconds):
+        station.asleep = seconds
+        station.shift[1] -= round(seconds * 1e9)
+    stop_for([station.feeder.pid, *children_of(station.pid), station.pid], 4.5, stand_still)
+    time.sleep(0.7)
+    after = station.status()
+    went = after["uptime_seconds"] - before["uptime_seconds"]
+    assert went < 3, f"{went} s have passed for it"
+    assert after["ticks"]["skipped"] == before["ticks"]["skipped"], "nothing is skipped"
+    assert after["encoder"]["restarts"] == before["encoder"]["restarts"], "ffmpeg is not to blame"
 
 
 @fault("CPU stolen for 3 s", stall=3.0)
@@ -154,3 +176,34 @@ def log_may_not_grow(station):
     finally:
         resource.prlimit(station.pid, resource.RLIMIT_FSIZE, limits)
     say_something(station)
+
+
+@fault("stopping with nobody reading the log", is_random=False)
+def stopping(station):
+    """A transmitter of its own ends in order and in time, whatever the wall clock is set to."""
+    shift = SharedWords(station.path("shift-stop"), 2)
+    log = station.path("stop.err")
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        server = Server(station.folder, "stop", [], {
+            **station.environment(), "CLOCK_SHIFT_FILE": station.path("shift-stop")})
+        station.programs.append(server)
+        server.wait_ready()
+        writer = os.open(log, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            while True:
+                os.write(writer, bytes(4096))
+        except BlockingIOError:
+            os.close(writer)
+        RawProducer(server.socket_path).close()
+        shift[0] = HOUR_NS
+        server.kill(signal.SIGTERM)
+        began = time.monotonic()
+        code = server.wait(20)
+    finally:
+        os.close(reader)
+        os.unlink(log)
+    station.programs.remove(server)
+    assert code == 0, f"it ended with {code}"
+    return f"ended after {time.monotonic() - began:.1f} s"

@@ -201,14 +201,13 @@ def run_short_of_memory(station, every, seed, seconds):
 @fault("memory short, now and then", station=AllocStation)
 def memory_short(station):
     """One allocation in a thousand fails."""
-    return run_short_of_memory(station, 1000, 1, 5)
+    return run_short_of_memory(station, 1000, 1, 2)
 
 
 @fault("memory short, often", station=AllocStation)
 def memory_short_often(station):
-    run_short_of_memory(station, 20, 3, 4)
     """One in twenty: hardly an answer is whole."""
-    return run_short_of_memory(station, 20, 2, 4)
+    return run_short_of_memory(station, 20, 2, 2)
 
 
 @fault("memory gone", station=AllocStation)

@@ -173,7 +173,8 @@ class Station:
         self.programs = []
         self.own = []  # what a fault has opened: ended when it is over
         self.witness = Witness()
-        self.shift = SharedWords(self.path("shift"), 1)
+        self.shift = SharedWords(self.path("shift"), 2)  # see clock_shift.c
+        self.asleep = 0.0  # in this fault, by a clock that the transmitter does not have
         self.recorders = []
         self.skipped_in_all = 0
         try:
@@ -335,11 +336,12 @@ class Station:
             assert recorder.ending is None, f"a listener was lost: {recorder.ending}"
             assert piece.lag is not None, "nothing came to a listener at the end"
             piece.decode()
-            lost = (piece.lag - lag) / FRAME_SECONDS - skipped
+            lost = (piece.lag - lag - self.asleep) / FRAME_SECONDS - skipped
             worst_lost = max(worst_lost, lost, key=abs)
             longest_gap = max(longest_gap, piece.longest_gap)
         for aircheck in self.airchecks:
             assert aircheck.runs(), f"an aircheck ended: {aircheck.stdout()}{aircheck.stderr()}"
+        self.asleep = 0.0
         found = f"recovery {longest_gap * 1000:.0f} ms, clock {worst_lost:+.2f} frames"
         if skipped:
             found += f", {skipped} ticks skipped and counted"
