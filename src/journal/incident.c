@@ -234,8 +234,10 @@ static json_t *json_time(int64_t unix_ms) {
     return json_string(text);
 }
 
+/* To the microsecond. */
 static json_t *json_ms(int64_t ns) {
-    return ns < 0 ? json_null() : json_real((double)(ns / 1000) / 1000.0);
+    int64_t us = ns / 1000;
+    return ns < 0 ? json_null() : json_real((double)us / 1000.0);
 }
 
 static json_t *json_count(uint64_t count) {

@@ -68,7 +68,9 @@ struct tower_incidents {
     } outage;
     struct span faults[TOWER_INPUT_FAULT_COUNT];
     struct span encoder;
+    uint64_t missed_notes; /* of the journal's submissions_lost, up to here */
     uint64_t told_skipped;
+    int64_t skipped_seen_ns; /* that more were skipped than told; INT64_MIN: they were not */
     uint64_t told_refused;
     uint64_t told_refused_address;
     int64_t told_refused_ns;
@@ -89,6 +91,7 @@ int tower_incidents_new(const struct tower_incidents_config *config,
     incidents->tick_ns = tower_samples_to_ns(config->frame_samples, TOWER_RATE_HZ);
     incidents->pump.tick_at_ns = INT64_MIN;
     incidents->told_refused_ns = INT64_MIN;
+    incidents->skipped_seen_ns = INT64_MIN;
     struct tower_journal_config journal = {
         .clock = config->clock,
         .path = config->journal_path,
@@ -430,6 +433,30 @@ static void look_at_refused(struct tower_incidents *incidents, int64_t at_ns) {
     tower_journal_record(incidents->journal, &incident);
 }
 
+/* A stall has a note of its own, which comes a moment later than the counter; ticks that were each
+ * a little late until too much was missed have none. */
+static void look_at_skipped(struct tower_incidents *incidents, int64_t at_ns) {
+    uint64_t missed = incidents->counts.ticks_skipped - incidents->told_skipped;
+    if (missed == 0) {
+        incidents->skipped_seen_ns = INT64_MIN;
+        return;
+    }
+    if (incidents->skipped_seen_ns == INT64_MIN)
+        incidents->skipped_seen_ns = at_ns;
+    if (at_ns - incidents->skipped_seen_ns < TOWER_NS_PER_S)
+        return;
+    struct tower_incident incident;
+    tower_incident_init(&incident, TOWER_INCIDENT_STALLED, incidents->skipped_seen_ns,
+                        incidents->counts.air_frames, "pump");
+    incident.duration_ns = (int64_t)missed * incidents->tick_ns;
+    incident.frames_missed = missed;
+    incident.listeners_lost =
+        incidents->counts.listeners_lost - lost_at(incidents, incidents->skipped_seen_ns);
+    (void)snprintf(incident.detail, sizeof incident.detail, "one tick after the other was late");
+    incidents->told_skipped += missed;
+    tower_journal_record(incidents->journal, &incident);
+}
+
 static void look_at_fallback(struct tower_incidents *incidents, int64_t at_ns) {
     const struct tower_incident_counts *counts = &incidents->counts;
     bool is_ready = counts->is_fallback_ready;
@@ -462,14 +489,36 @@ static void sample_lost(struct tower_incidents *incidents, int64_t at_ns) {
         (struct lost_sample){at_ns, incidents->counts.listeners_lost};
 }
 
+/* Notes were lost, which happens behind a disk that hangs: the last may have been that the
+ * programme is back. Then the pump's own counters have to do; they are a little off. */
+static void make_up_for_missed_notes(struct tower_incidents *incidents) {
+    const struct tower_incident_counts *counts = &incidents->counts;
+    struct tower_journal_stats stats;
+    tower_journal_get_stats(incidents->journal, &stats);
+    if (stats.submissions_lost == incidents->missed_notes || incidents->n_runs == 0)
+        return;
+    incidents->missed_notes = stats.submissions_lost;
+    if (incidents->runs[(incidents->n_runs - 1) % RUNS].origin == counts->origin)
+        return;
+    struct tower_incident note;
+    tower_incident_init(&note, TOWER_INCIDENT_ORIGIN_CHANGED, counts->origin_since_ns,
+                        counts->air_frames, "programme");
+    note.count = (uint64_t)counts->origin;
+    note.cause = "no-audio";
+    memcpy(note.frames, counts->frames_by_origin, sizeof counts->frames_by_origin);
+    change_origin(incidents, &note);
+}
+
 static void look(void *user) {
     struct tower_incidents *incidents = user;
     int64_t at_ns = now_ns(incidents);
     look_at_counts(incidents);
+    make_up_for_missed_notes(incidents);
     sample_lost(incidents, at_ns);
     if (incidents->outage.is_open && incidents->outage.back_ns != INT64_MIN &&
         at_ns - incidents->outage.back_ns >= TOWER_INCIDENT_RETURN_NS)
         end_outage(incidents);
+    look_at_skipped(incidents, at_ns);
     look_at_refused(incidents, at_ns);
     look_at_fallback(incidents, at_ns);
 }

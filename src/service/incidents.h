@@ -21,6 +21,8 @@
 /* Counters since the start, as they stand. */
 struct tower_incident_counts {
     uint64_t frames_by_origin[TOWER_ORIGIN_COUNT];
+    enum tower_origin origin; /* of the last of them */
+    int64_t origin_since_ns;
     uint64_t air_frames;
     uint64_t ticks_skipped;
     uint64_t listeners_lost;    /* ended by the transmitter */

@@ -673,6 +673,8 @@ static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
     tower_pump_get_stats(service->pump, &pump);
     tower_fallback_get_stats(service->fallback, &fallback);
     *ret_counts = (struct tower_incident_counts){
+        .origin = pump.origin,
+        .origin_since_ns = pump.origin_since_ns,
         .air_frames = tower_air_frames(service->air),
         .ticks_skipped = pump.ticks_skipped,
         .fallback_errors = fallback.file_errors,

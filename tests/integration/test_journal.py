@@ -3,6 +3,8 @@ import json
 import os
 import resource
 import signal
+import socket
+import time
 
 from harness import TowerTestCase, takes, wait_until
 from listening import Listener
@@ -103,6 +105,40 @@ class TestJournal(TowerTestCase):
         failed = self.incidents(server, "encoder-failed", since=back["number"])[0]
         self.assertIn(failed["cause"], ("mute", "not-reading"))
         self.assertGreater(failed["frames"]["spare"], 5, "from when it fell silent")
+        self.stop(server)
+
+    @takes(15)
+    def test_a_listener_that_is_dropped_in_an_outage_is_counted(self):
+        server = self.serve("--client-timeout-ms", 500, "--client-buffer-bytes", 4096)
+        feeder = self.feed(server, "mock:noise")
+        server.wait_origin("live")
+        feeder.kill()
+        self.wait_incident(server, "programme-lost")
+        with socket.socket() as mute:
+            mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            mute.connect(("127.0.0.1", server.port))
+            mute.sendall(b"GET /stream HTTP/1.0\r\n\r\n")
+            server.wait_status(lambda s: s["listeners"]["ended"]["timeout"] == 1, "it is dropped")
+        self.feed(server, "mock:noise")
+        self.assertEqual(self.wait_incident(server, "programme-back")["listeners_lost"], 1)
+        self.stop(server)
+
+    @takes(10)
+    def test_a_transmitter_that_was_stopped_for_a_while(self):
+        server = self.serve("--resync-after-ms", 50)
+        server.wait_status(lambda s: s["ticks"]["emitted"] > 20, "it runs")
+        began = time.monotonic()
+        server.kill(signal.SIGSTOP)
+        # So long that it can't be taken for one of the machine's own pauses.
+        time.sleep(1)
+        server.kill(signal.SIGCONT)
+        stopped_ms = (time.monotonic() - began) * 1000
+        stalled = wait_until(lambda: [i for i in self.incidents(server, "stalled")
+                                      if i["duration_ms"] > 800], "it is in the journal")[0]
+        self.assertLess(stalled["duration_ms"], stopped_ms + 5000)
+        missed = sum(i["frames_missed"] for i in self.incidents(server, "stalled"))
+        self.assertGreater(missed, 30)
+        self.assertLessEqual(missed, server.status()["ticks"]["skipped"])
         self.stop(server)
 
     @takes(15)

@@ -23,11 +23,18 @@ static struct {
     _Atomic uint64_t frames[TOWER_ORIGIN_COUNT];
     _Atomic uint64_t ticks_skipped, lost, refused, refused_address, fallback_errors;
     _Atomic bool is_fallback_ready;
+    _Atomic int origin;
+    _Atomic int64_t origin_since_ns;
+    _Atomic bool is_hanging; /* the journal's thread */
 } fixture;
 
 static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
     (void)user;
+    while (fixture.is_hanging)
+        sched_yield();
     *ret_counts = (struct tower_incident_counts){
+        .origin = (enum tower_origin)fixture.origin,
+        .origin_since_ns = fixture.origin_since_ns,
         .air_frames = 4242,
         .ticks_skipped = fixture.ticks_skipped,
         .listeners_lost = fixture.lost,
@@ -71,6 +78,9 @@ static void tick(enum tower_origin origin, unsigned n) {
         tower_incidents_note_tick(fixture.incidents);
         tower_incidents_note_written(fixture.incidents, origin);
         fixture.frames[origin]++;
+        if (fixture.origin != (int)origin)
+            fixture.origin_since_ns = tower_clock_now_ns(fixture.clock);
+        fixture.origin = (int)origin;
     }
 }
 
@@ -192,6 +202,30 @@ static void test_input_fault_counts_from_its_begin(void **state) {
     assert_int_equal(fault.count, 0);
 }
 
+/* The journal's thread hangs, and the note that the programme is back finds no room. */
+static void test_an_outage_ends_although_its_note_was_lost(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    fixture.is_hanging = true;
+    for (int i = 0; i < 100; i++) {
+        tick(TOWER_ORIGIN_GRACE, 1);
+        tick(TOWER_ORIGIN_TONE, 1);
+    }
+    tick(TOWER_ORIGIN_LIVE, 1);
+    int64_t back_ns = now_ns();
+    tick(TOWER_ORIGIN_LIVE, 100);
+    fixture.is_hanging = false;
+    next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    struct tower_incident incident = next();
+    if (incident.kind == TOWER_INCIDENT_LINES_LOST)
+        incident = next();
+    assert_int_equal(incident.kind, TOWER_INCIDENT_PROGRAMME_BACK);
+    assert_int_equal(incident.at_ns, back_ns);
+    assert_int_equal(incident.frames[TOWER_ORIGIN_GRACE], 100);
+    assert_int_equal(incident.frames[TOWER_ORIGIN_TONE], 100);
+}
+
 static void test_a_machine_that_stood_still(void **state) {
     (void)state;
     next_of(TOWER_INCIDENT_STARTED);
@@ -205,6 +239,22 @@ static void test_a_machine_that_stood_still(void **state) {
     assert_int_equal(stall.duration_ns, TOWER_NS_PER_S / 2);
     assert_int_equal(stall.frames_missed, 20);
     assert_int_equal(stall.frame, 20);
+}
+
+static void test_ticks_that_were_skipped_bit_by_bit(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 10);
+    fixture.ticks_skipped = 11;
+    /* Time goes on in steps, since the journal must have seen it twice. */
+    struct tower_incident stall;
+    while (tower_journal_read(fixture.journal, fixture.n_read, &stall, 1) == 0) {
+        tower_clock_virtual_advance(fixture.clock, TICK_NS);
+        sched_yield();
+    }
+    assert_int_equal(stall.kind, TOWER_INCIDENT_STALLED);
+    assert_int_equal(stall.frames_missed, 11);
+    assert_int_equal(stall.duration_ns, 11 * TICK_NS);
 }
 
 static void test_refused_listeners_once_a_minute(void **state) {
@@ -271,7 +321,10 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(test_withheld_dead_air_is_the_cause, setup, teardown),
         cmocka_unit_test_setup_teardown(test_input_fault_counts_from_its_begin, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_outage_ends_although_its_note_was_lost, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_machine_that_stood_still, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ticks_that_were_skipped_bit_by_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused_listeners_once_a_minute, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fallback_file_fails_once_and_comes_back, setup,
                                         teardown),

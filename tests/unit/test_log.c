@@ -128,7 +128,8 @@ static void test_full_disk_loses_lines_and_says_so_once(void **state) {
     char path[] = "/tmp/tower-test-log-XXXXXX";
     int fd = mkstemp(path);
     struct rlimit before, small;
-    assert_true(fd >= 0 && getrlimit(RLIMIT_FSIZE, &before) == 0);
+    assert_true(fd >= 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     assert_true(dup2(fd, STDERR_FILENO) >= 0);
     uint64_t lost_before = tower_log_dropped();
     assert_int_equal(tower_log_start(TOWER_LOG_INFO), 0);
