@@ -6,6 +6,7 @@
 #include "tower/format.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,19 @@ static int read_body(struct tower_http_client *client, char **ret_text, size_t *
     return 0;
 }
 
+/* A line for a person, unless nobody is to be told. */
+__attribute__((format(printf, 2, 3))) static void complain(const char *command, const char *format,
+                                                           ...) {
+    if (!command)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)fprintf(stderr, "tower %s: ", command);
+    (void)vfprintf(stderr, format, arguments);
+    (void)fputc('\n', stderr);
+    va_end(arguments);
+}
+
 json_t *tower_ask(const char *command, const char *text, const struct tower_http_url *url) {
     struct tower_http_client *client = NULL;
     char reason[512];
@@ -74,28 +88,25 @@ json_t *tower_ask(const char *command, const char *text, const struct tower_http
     size_t bytes = 0;
     json_t *json = NULL;
     if (tower_http_get(url, TIMEOUT_NS, NULL, &client, reason, sizeof reason) < 0) {
-        (void)fprintf(stderr, "tower %s: %s\n", command, reason);
+        complain(command, "%s", reason);
         return NULL;
     }
     if (tower_http_client_status(client) != 200) {
-        (void)fprintf(stderr,
-                      "tower %s: %s: asked for %s, the server answered %u %s; is it a "
-                      "transmitter?\n",
-                      command, text, url->path, tower_http_client_status(client),
-                      tower_http_client_status_words(client));
+        complain(command, "%s: asked for %s, the server answered %u %s; is it a transmitter?", text,
+                 url->path, tower_http_client_status(client),
+                 tower_http_client_status_words(client));
         goto done;
     }
     int error = read_body(client, &body, &bytes);
     if (error < 0) {
-        (void)fprintf(stderr, "tower %s: %s: reading the answer: %s\n", command, text,
-                      strerror(-error));
+        complain(command, "%s: reading the answer: %s", text, strerror(-error));
         goto done;
     }
     json_error_t json_error;
     json = json_loadb(body, bytes, 0, &json_error);
     if (!json_is_object(json)) {
-        (void)fprintf(stderr, "tower %s: %s: the answer is no %s: %s; is it a transmitter?\n",
-                      command, text, command, json ? "it is JSON, but no object" : json_error.text);
+        complain(command, "%s: the answer is no %s: %s; is it a transmitter?", text, command,
+                 json ? "it is JSON, but no object" : json_error.text);
         json_decref(json);
         json = NULL;
     }

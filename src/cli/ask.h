@@ -16,7 +16,8 @@ int tower_ask_url(const char *command, const char *text, const char *path,
                   struct tower_http_url *ret_url);
 
 /* Ask for it: an object, which belongs to the caller. Waits some seconds at most. NULL: there is
- * none, and a line on stderr says why; `text` is how the address was given. */
+ * none, and a line on stderr says why; `text` is how the address was given. `command`
+ * NULL: nothing is said. */
 json_t *tower_ask(const char *command, const char *text, const struct tower_http_url *url);
 
 /* Write text to stdout so that nothing in it steers a terminal: a control character is a question

@@ -3,6 +3,7 @@
 #include "cmd_check.h"
 #include "cmd_feed.h"
 #include "cmd_journal.h"
+#include "cmd_request.h"
 #include "cmd_serve.h"
 #include "cmd_status.h"
 #include "program.h"
@@ -26,6 +27,8 @@ static const struct command commands[] = {
     {"check", tower_cmd_check, "print the settings and where each came from, or what is wrong"},
     {"feed", tower_cmd_feed, "put a file, stdin or a test signal on air"},
     {"aircheck", tower_cmd_aircheck, "listen to a stream and judge it"},
+    {"reload", tower_cmd_reload, "have a running transmitter read its configuration again"},
+    {"upgrade", tower_cmd_upgrade, "have a running transmitter go on as the program on disk"},
     {"status", tower_cmd_status, "print the state of a running transmitter"},
     {"journal", tower_cmd_journal, "print what happened to it"},
 };
