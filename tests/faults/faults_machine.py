@@ -9,7 +9,7 @@ import time
 
 from fault import fault
 from station import SharedWords
-from harness import RawProducer, Server, children_of, wait_until
+from harness import RawProducer, Server, wait_until
 
 HOUR_NS = 3600 * 10 ** 9
 
@@ -76,7 +76,7 @@ def expect_resync(station, before, stall):
 def stopped(station):
     """The transmitter, its child and its feeder stand still together; the gap is counted."""
     before = station.status()
-    stop_for([station.feeder.pid, *children_of(station.pid), station.pid], 10.0)
+    stop_for([*station.processes(), station.feeder.pid], 10.0)
     expect_resync(station, before, 10.0)
 
 
@@ -88,7 +88,7 @@ def suspended(station):
     def stand_still(seconds):
         station.asleep = seconds
         station.shift[1] -= round(seconds * 1e9)
-    stop_for([station.feeder.pid, *children_of(station.pid), station.pid], 4.5, stand_still)
+    stop_for([*station.processes(), station.feeder.pid], 4.5, stand_still)
     time.sleep(0.7)
     after = station.status()
     went = after["uptime_seconds"] - before["uptime_seconds"]
@@ -99,9 +99,9 @@ def suspended(station):
 
 @fault("CPU stolen for 3 s", stall=3.0)
 def cpu_stolen(station):
-    """The transmitter alone stands still."""
+    """The transmitter, both of its processes, stands still; ffmpeg and the feeder do not."""
     before = station.status()
-    stop_for([station.pid], 3.0)
+    stop_for(station.processes()[:2], 3.0)
     expect_resync(station, before, 3.0)
 
 
@@ -109,7 +109,7 @@ def cpu_stolen(station):
 def cpu_stolen_shortly(station):
     """Less than resync-after-ms: what was missed is made up for, and nothing is skipped."""
     before = station.status()
-    stop_for([station.pid], 0.2)
+    stop_for(station.processes()[:2], 0.2)
     time.sleep(0.3)
     after = station.status()
     assert after["ticks"]["late"] > before["ticks"]["late"]

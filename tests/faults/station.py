@@ -223,7 +223,14 @@ class Station:
 
     @property
     def pid(self):
-        return self.server.pid
+        """Of the process that serves."""
+        return wait_until(lambda: self.server.worker, "there is a worker")
+
+    def processes(self):
+        """All of the station, in the order to stop them in: the keeper would replace a worker that
+        stands still, and the worker an ffmpeg."""
+        worker = self.pid
+        return [self.server.pid, worker, *harness.children_of(worker)]
 
     def status(self):
         return self.server.status()
