@@ -239,16 +239,19 @@ static void compare_failures(struct sim_ledger *ledger, const struct tower_encod
     uint64_t exits = failures[SIM_FAULT_CANNOT_START] + failures[SIM_FAULT_EXIT] +
                      failures[SIM_FAULT_SIGNAL] + failures[SIM_FAULT_PARTIAL] +
                      failures[SIM_FAULT_ORDERLY];
-    uint64_t stalls = failures[SIM_FAULT_CLOSE_OUT] + failures[SIM_FAULT_CLOSE_IN] +
-                      failures[SIM_FAULT_DEAF] + failures[SIM_FAULT_MUTE];
-    uint64_t stalls_counted = stats->closes + stats->refusals + stats->mutes;
+    uint64_t closes = failures[SIM_FAULT_CLOSE_OUT] + failures[SIM_FAULT_CLOSE_IN];
+    uint64_t refusals = failures[SIM_FAULT_DEAF];
+    uint64_t mutes = failures[SIM_FAULT_MUTE];
     uint64_t garbage =
         failures[SIM_FAULT_GARBAGE] + failures[SIM_FAULT_OTHER_MP3] + failures[SIM_FAULT_EXCESS];
     SIM_HOLDS(ledger, TOLD_APART,
-              stats->exits == exits && stalls_counted == stalls && stats->garbage == garbage,
-              "%" PRIu64 " exits (%" PRIu64 "), %" PRIu64 " stalls (%" PRIu64 "), %" PRIu64
+              stats->exits == exits && stats->closes == closes && stats->refusals == refusals &&
+                  stats->mutes == mutes && stats->garbage == garbage,
+              "%" PRIu64 " exits (%" PRIu64 "), %" PRIu64 " closes (%" PRIu64 "), %" PRIu64
+              " refusals (%" PRIu64 "), %" PRIu64 " mutes (%" PRIu64 "), %" PRIu64
               " garbage (%" PRIu64 ")",
-              stats->exits, exits, stalls_counted, stalls, stats->garbage, garbage);
+              stats->exits, exits, stats->closes, closes, stats->refusals, refusals, stats->mutes,
+              mutes, stats->garbage, garbage);
 }
 
 /* A minute on air, and what was is forgotten. */
