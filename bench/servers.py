@@ -84,14 +84,17 @@ def cpu_seconds(pid):
 
 
 def thread_cpu_seconds(pid):
-    """User and system time of the process' threads, by name: fanout-0 and fanout-1 are fanout."""
+    """User and system time of the threads of the process and its descendants, by name: fanout-0 and
+    fanout-1 are fanout."""
     seconds = {}
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii", errors="replace") as file:
-            name, _, rest = file.read().partition("(")[2].rpartition(")")
-        name, fields = re.sub(r"-\d+$", "", name), rest.split()
-        used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        seconds[name] = seconds.get(name, 0) + used
+    for member in family(pid):
+        for task in os.listdir(f"/proc/{member}/task"):
+            with open(f"/proc/{member}/task/{task}/stat", encoding="ascii",
+                      errors="replace") as file:
+                name, _, rest = file.read().partition("(")[2].rpartition(")")
+            name, fields = re.sub(r"-\d+$", "", name), rest.split()
+            used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            seconds[name] = seconds.get(name, 0) + used
     return seconds
 
 

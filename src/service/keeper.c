@@ -286,10 +286,8 @@ static void pause_for(int64_t ns) {
 
 /* In a copy of the keeper, with copies of all its descriptors, beside the new program that has
  * taken the keeper's place. Ends the process once that has put a frame on air; returns if it has
- * not, and is gone. */
-static void guard(struct keeper *keeper, pid_t new_keeper) {
-    const uint32_t generation = keeper->report->generation;
-    const uint64_t frames = tower_carried_beats(keeper->carried);
+ * not, and is gone. `generation` and `frames` are as they were before. */
+static void guard(struct keeper *keeper, pid_t new_keeper, uint32_t generation, uint64_t frames) {
     const int64_t until_ns = now_ns() + TAKE_OVER_NS;
     (void)prctl(PR_SET_NAME, "tower-guard");
     while (now_ns() < until_ns && getppid() == new_keeper) {
@@ -324,6 +322,9 @@ static void refuse_upgrade(struct keeper *keeper, const char *why) {
 static void take_over(struct keeper *keeper) {
     struct tower_carried_set *saved = tower_carried_save(keeper->carried);
     pid_t self = getpid();
+    /* Before the fork: by the time the copy runs, the new program may be on air already. */
+    uint32_t generation = keeper->report->generation;
+    uint64_t frames = tower_carried_beats(keeper->carried);
     pid_t guard_pid = saved ? fork() : -1;
     if (guard_pid < 0) {
         free(saved);
@@ -338,7 +339,7 @@ static void take_over(struct keeper *keeper) {
         refuse_upgrade(keeper, strerror(-error));
         return;
     }
-    guard(keeper, self);
+    guard(keeper, self, generation, frames);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
     (void)prctl(PR_SET_NAME, "tower");
     (void)tower_service_manager_main_pid(manager_of(keeper), getpid());
