@@ -356,7 +356,8 @@ static bool repair(struct history *history, uint64_t head) {
         oldest = history->oldest;
     bool is_sound[TOWER_TITLES_KEPT] = {false};
     uint64_t number = newest;
-    uint64_t cursor_max = head, frame_max = UINT64_MAX;
+    /* No frame is empty. */
+    uint64_t cursor_max = head, frame_max = head;
     for (; number >= oldest && number > 0; number--) {
         const struct slot *slot = &history->slots[number % TOWER_TITLES_KEPT];
         if (slot->cursor > cursor_max || slot->from_frame > frame_max || !is_sound_slot(slot))

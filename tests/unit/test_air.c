@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "tower/air.h"
+#include "tower/log.h"
 
 #include "numbered_frames.h"
 
@@ -14,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #define RING_BYTES 65536
 #define INDEX_FRAMES 1000
@@ -336,6 +338,133 @@ static void readers_and_a_writer_do_not_disturb_each_other(void **state) {
     tower_air_free(shared.air);
 }
 
+/* ---- opened by the next process ---- */
+
+static int copy_of(const struct tower_air *air) {
+    static uint8_t data[1 << 20];
+    int fd = memfd_create("copy", MFD_CLOEXEC);
+    ssize_t n = pread(tower_air_fd(air), data, sizeof data, 0);
+    assert_true(fd >= 0 && n > 0);
+    assert_int_equal(write(fd, data, (size_t)n), n);
+    return fd;
+}
+
+/* All from `from` to the head can be read, and is what was published. */
+static void assert_holds(const struct tower_air *air, uint64_t from, uint32_t first,
+                         uint32_t frames) {
+    uint64_t head = tower_air_head(air);
+    struct numbered_reader reader = {.has_begun = false};
+    while (from < head) {
+        struct iovec pieces[2];
+        int n = 0;
+        int64_t bytes = tower_air_peek(air, from, SIZE_MAX, pieces, &n);
+        assert_true(bytes > 0);
+        for (int i = 0; i < n; i++)
+            numbered_reader_take(&reader, pieces[i].iov_base, pieces[i].iov_len);
+        from += (uint64_t)bytes;
+    }
+    assert_false(reader.is_broken);
+    assert_int_equal(reader.first, first);
+    assert_true(numbered_reader_has(&reader, frames - 1));
+}
+
+static void it_goes_on_with_any_sizes(void **state) {
+    (void)state;
+    const struct {
+        size_t ring_bytes, frames;
+        bool is_same;
+        uint32_t first; /* frame that can be gone back to, of 300 */
+    } sizes[] = {
+        {65536, 1000, true, 224},      /* half of the ring */
+        {65536, 2000, false, 224},     /* another index */
+        {4 * 65536, 1000, false, 148}, /* all there was in the ring before */
+        {16384, 1000, false, 281},     /* half of the ring */
+        {4 * 65536, 10, false, 286},   /* all there are in the index: at least as many */
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct tower_air *air = make_air(65536, 1000), *next = NULL;
+        for (uint32_t number = 0; number < 300; number++)
+            publish_numbered(air, number);
+        int fd = copy_of(air);
+        assert_int_equal(tower_air_open(fd, sizes[i].ring_bytes, sizes[i].frames, &next), 1);
+        assert_int_equal(tower_air_fd(next) == fd, sizes[i].is_same);
+        if (!sizes[i].is_same)
+            assert_int_equal(close(fd), 0);
+        assert_int_equal(tower_air_head(next), tower_air_head(air));
+        assert_int_equal(tower_air_frames(next), 300);
+        assert_int_equal(tower_air_back(next, 3), start_of(297));
+        uint64_t oldest = tower_air_back(next, UINT64_MAX);
+        assert_int_equal(oldest, start_of(sizes[i].first));
+        assert_holds(next, oldest, sizes[i].first, 300);
+
+        /* What was not there is not taken for there. */
+        struct iovec pieces[2];
+        uint8_t rest[NUMBERED_BYTES_MAX];
+        int n;
+        assert_int_equal(tower_air_peek(next, 0, 1, pieces, &n), -ESTALE);
+        assert_int_equal(tower_air_copy_rest(next, start_of(140) + 1, rest, sizeof rest), -ESTALE);
+        for (uint32_t number = 300; number < 1000; number++)
+            publish_numbered(next, number);
+        assert_holds(next, tower_air_back(next, 10), 990, 1000);
+        tower_air_free(next);
+        tower_air_free(air);
+    }
+}
+
+static void a_new_one_can_be_opened_again(void **state) {
+    (void)state;
+    struct tower_air *air = make_air(RING_BYTES, INDEX_FRAMES), *next = NULL;
+    assert_int_equal(tower_air_open(copy_of(air), RING_BYTES, INDEX_FRAMES, &next), 1);
+    assert_int_equal(tower_air_head(next), 0);
+    publish_numbered(next, 0);
+    assert_holds(next, 0, 0, 1);
+    tower_air_free(next);
+    tower_air_free(air);
+}
+
+static void what_does_not_hold_is_begun_anew(void **state) {
+    (void)state;
+    const uint64_t values[] = {0, 1, 2, 3, UINT64_MAX, UINT64_C(1) << 40, INT64_MAX, 65535};
+    struct tower_air *air = make_air(65536, 1000);
+    unsigned n_anew = 0;
+    for (uint32_t number = 0; number < 300; number++)
+        publish_numbered(air, number);
+    tower_log_set_level(TOWER_LOG_ERROR);
+    for (off_t place = 0; place < 256; place += 8) {
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            struct tower_air *next = NULL;
+            int fd = copy_of(air);
+            assert_int_equal(pwrite(fd, &values[i], 8, place), 8);
+            int result = tower_air_open(fd, 65536, 1000, &next);
+            assert_in_range(result, 0, 1);
+            if (result == 0) {
+                n_anew++;
+                assert_int_equal(close(fd), 0);
+                assert_int_equal(tower_air_head(next), 0);
+                publish_numbered(next, 0);
+                assert_holds(next, 0, 0, 1);
+            } else {
+                assert_int_equal(tower_air_head(next), start_of(300));
+                assert_holds(next, tower_air_back(next, 3), 297, 300);
+            }
+            tower_air_free(next);
+        }
+    }
+    /* Nine numbers must be right; one of the values is right for the version. */
+    assert_in_range(n_anew, 50, 80);
+    struct tower_air *next = NULL;
+    int fd = copy_of(air);
+    assert_int_equal(ftruncate(fd, 5000), 0);
+    assert_int_equal(tower_air_open(fd, 65536, 1000, &next), 0);
+    tower_air_free(next);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(tower_air_open(1000000, 65536, 1000, &next), 0);
+    tower_air_free(next);
+    assert_int_equal(tower_air_open(0, 0, 1000, &next), -EINVAL);
+    tower_log_set_level(TOWER_LOG_INFO);
+    tower_air_free(air);
+}
+
 int main(void) {
     watchdog_start();
     const struct CMUnitTest tests[] = {
@@ -348,6 +477,9 @@ int main(void) {
         cmocka_unit_test(aligning_finds_the_next_boundary),
         cmocka_unit_test(the_rest_of_a_frame_outlives_a_peek),
         cmocka_unit_test(each_frame_wakes_everybody_who_asked),
+        cmocka_unit_test(it_goes_on_with_any_sizes),
+        cmocka_unit_test(a_new_one_can_be_opened_again),
+        cmocka_unit_test(what_does_not_hold_is_begun_anew),
         cmocka_unit_test(readers_and_a_writer_do_not_disturb_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

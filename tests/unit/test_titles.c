@@ -8,6 +8,8 @@
 #include "icy.h"
 #include "title_history.h"
 
+#include "tower/log.h"
+
 #include "../contracts/bounded_wait.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FRAME_BYTES 384
 
@@ -413,6 +416,71 @@ static void the_writers_own_is_not_mistaken(void **state) {
     tower_titles_free(world.titles);
 }
 
+static void those_on_air_outlive_their_process(void **state) {
+    (void)state;
+    const uint64_t values[] = {0, 1, 2, 3, UINT64_MAX, UINT64_C(1) << 40, INT64_MAX, 255};
+    static uint8_t data[1 << 20];
+    struct tower_titles *titles = make(), *next = NULL;
+    struct tower_title title;
+    uint8_t block[TOWER_ICY_BLOCK_BYTES_MAX];
+    for (uint64_t i = 1; i <= 40; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "title %u", (unsigned)i);
+        assert_int_equal(
+            tower_titles_put(titles, TOWER_TITLE_ANY, text, strlen(text), i * 10, i * 1000), i);
+    }
+    set(titles, "waits", 5000);
+    ssize_t bytes = pread(tower_titles_fd(titles), data, sizeof data, 0);
+    assert_true(bytes > 0 && (size_t)bytes < sizeof data);
+    tower_titles_free(titles);
+    tower_log_set_level(TOWER_LOG_ERROR);
+    unsigned n_anew = 0, n_shorter = 0;
+    for (off_t place = -8; place < bytes; place += place < 256 ? 8 : 8 * 97) {
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            int fd = memfd_create("titles", MFD_CLOEXEC);
+            assert_int_equal(write(fd, data, (size_t)bytes), bytes);
+            if (place >= 0)
+                assert_int_equal(pwrite(fd, &values[i], 8, place), 8);
+            int result = tower_titles_open(fd, 40000, &next);
+            assert_in_range(result, 0, 1);
+            assert_int_equal(tower_titles_fd(next) == fd, result);
+            tower_titles_get(next, &title);
+            if (place < 0) {
+                assert_int_equal(result, 1);
+                assert_int_equal(tower_titles_at(next, 9000), 9);
+                assert_int_equal(tower_titles_at(next, 8999), 0);
+            }
+            if (result == 0) {
+                n_anew++;
+                assert_int_equal(title.number, 0);
+                assert_string_equal(title.text, "");
+                assert_int_equal(close(fd), 0);
+            } else {
+                assert_int_equal(title.number, 40);
+                assert_string_equal(title.text, "title 40");
+                assert_int_equal(tower_titles_at(next, 40000), 40);
+                n_shorter += tower_titles_at(next, 9000) == 0;
+                for (uint64_t number = 0; number < 50; number++)
+                    assert_true(tower_titles_copy_block(next, number, block) <=
+                                TOWER_ICY_BLOCK_BYTES_MAX);
+                assert_int_equal(tower_titles_put(next, 40, "next", 4, 500, 50000), 41);
+                tower_titles_mark(next, 6000, 60000);
+                tower_titles_get(next, &title);
+                assert_string_equal(title.text, "next");
+            }
+            tower_titles_free(next);
+        }
+    }
+    assert_true(n_anew > 30 && n_shorter > 0);
+    /* They are titles of another air. */
+    int fd = memfd_create("titles", MFD_CLOEXEC);
+    assert_int_equal(write(fd, data, (size_t)bytes), bytes);
+    assert_int_equal(tower_titles_open(fd, 39999, &next), 0);
+    tower_titles_free(next);
+    assert_int_equal(close(fd), 0);
+    tower_log_set_level(TOWER_LOG_INFO);
+}
+
 int main(void) {
     watchdog_start();
     const struct CMUnitTest tests[] = {
@@ -427,6 +495,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_utf8_is_refused),
         cmocka_unit_test(a_block_ends_where_it_should),
         cmocka_unit_test(old_ones_are_forgotten),
+        cmocka_unit_test(those_on_air_outlive_their_process),
         cmocka_unit_test(nobody_waits_and_nothing_is_torn),
         cmocka_unit_test(the_writers_own_is_not_mistaken),
     };
