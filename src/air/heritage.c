@@ -137,6 +137,20 @@ static bool redo_send(struct tower_listener *listener, const struct tower_listen
     return true;
 }
 
+/* The others are where their table says they are; but for a table from before another process has
+ * sent: that had copied it, and died before its own was any good. What the kernel has taken beyond
+ * what the table says went out from there. */
+static void pass_what_went_out(struct tower_listener *listener, const struct tower_titles *titles) {
+    const struct tower_listener_undo as_noted = {
+        .cursor = listener->cursor,
+        .wire_bytes = listener->wire_bytes,
+        .attempted_bytes = ATTEMPTED_MAX,
+        .icy = listener->icy,
+        .moves = listener->moves,
+    };
+    (void)redo_send(listener, &as_noted, titles);
+}
+
 /* Make of what a table says of a listener what can be gone on with. False if it does not hold. */
 static bool restore(struct tower_listener *listener, const struct tower_listener_undo *undo,
                     bool is_undone, const struct tower_fanout *fanout) {
@@ -144,7 +158,9 @@ static bool restore(struct tower_listener *listener, const struct tower_listener
     int64_t now_ns = tower_clock_now_ns(fanout->config.clock);
     if (listener->is_used != 1 || listener->wants_titles > 1)
         return false;
-    if (is_undone && !redo_send(listener, undo, titles))
+    if (!is_undone)
+        pass_what_went_out(listener, titles);
+    else if (!redo_send(listener, undo, titles))
         return false;
     if (listener->moves > TOWER_FANOUT_SKIPS_MAX || !tower_icy_is_sound(&listener->icy))
         return false;

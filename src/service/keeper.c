@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -297,6 +298,7 @@ static void guard(struct keeper *keeper, pid_t new_keeper, uint32_t generation, 
             _exit(0);
         pause_for(GUARD_LOOK_NS);
     }
+    (void)tower_service_manager_main_pid(manager_of(keeper), getpid());
     /* Stopped, it cannot make another worker, and none can go on in its place. */
     const int64_t gone_by_ns = now_ns() + TOWER_NS_PER_S;
     if (getppid() == new_keeper)
@@ -342,7 +344,6 @@ static void take_over(struct keeper *keeper) {
     guard(keeper, self, generation, frames);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
     (void)prctl(PR_SET_NAME, "tower");
-    (void)tower_service_manager_main_pid(manager_of(keeper), getpid());
     tower_carried_restore(keeper->carried, saved);
     free(saved);
     refuse_upgrade(keeper, "the new program put nothing on air within 2 s; the old one goes on");
@@ -515,6 +516,15 @@ static void find_program(struct keeper *keeper) {
         *end = '\0';
 }
 
+/* The worker has as many as it may; they are in our table too, and we could open nothing. */
+static void allow_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static void prepare(struct keeper *keeper) {
     struct sigaction hangup;
     sigemptyset(&keeper->signals);
@@ -533,6 +543,10 @@ static void prepare(struct keeper *keeper) {
     /* What a worker leaves behind comes to us, and is reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
     find_program(keeper);
+    allow_descriptors();
+    /* They were made to outlive the program before this one. */
+    if (keeper->config.goes_on)
+        set_cloexec(true);
     keeper->report = tower_carried_report(keeper->carried);
     keeper->was_ever_ready = keeper->config.goes_on;
     keeper->replacing = -1;
