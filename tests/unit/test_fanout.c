@@ -392,6 +392,7 @@ static void phase_groups_share_the_frames_out(void **state) {
     for (uint64_t i = 1; i <= ROUNDS * GROUPS; i++) {
         publish(&station);
         ASSERT_SOON(stats_of(&station).sends - before.sends >= i * EACH);
+        assert_true(stats_of(&station).sends - before.sends <= i * EACH);
     }
     /* Each has had its turn within the last GROUPS frames. */
     for (int i = 0; i < GROUPS * EACH; i++)
