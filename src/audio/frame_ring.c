@@ -100,28 +100,24 @@ static bool holds(const struct tower_region *region) {
 }
 
 /* A frame that does not hold keeps its place, for others count frames: it becomes silence, with a
- * gap on either side. Also in slots that are free, where frames lie that were taken. */
-static uint64_t repair_slots(struct storage *storage) {
-    uint64_t popped = atomic_load(&storage->popped);
-    uint64_t queued = atomic_load(&storage->pushed) - popped;
+ * gap on either side. Of those from number `from` up to `to`; returns how many. */
+static uint64_t repair_slots(struct storage *storage, uint64_t from, uint64_t to) {
     uint64_t lost = 0;
     bool is_gap = false;
-    for (uint64_t i = 0; i < storage->capacity_frames; i++) {
-        struct slot *slot = slot_at(storage, popped + i);
+    for (uint64_t number = from; number < to; number++) {
+        struct slot *slot = slot_at(storage, number);
         bool is_bad = slot->frame_bytes == 0 || slot->frame_bytes > storage->slot_bytes;
         if (is_bad) {
             slot->frame_bytes = (uint32_t)storage->slot_bytes;
             slot->flags = 0;
             memset(slot->frame, 0, storage->slot_bytes);
         }
-        if (i < queued) {
-            if (is_bad || is_gap)
-                slot->flags |= TOWER_FRAME_DISCONTINUITY;
-            is_gap = is_bad;
-            lost += is_bad;
-        }
+        if (is_bad || is_gap)
+            slot->flags |= TOWER_FRAME_DISCONTINUITY;
+        is_gap = is_bad;
+        lost += is_bad;
     }
-    if (is_gap)
+    if (is_gap && to == atomic_load(&storage->pushed))
         atomic_store(&storage->is_gap, 1);
     return lost;
 }
@@ -160,7 +156,8 @@ static int take_region(struct tower_frame_ring *ring, int fd, size_t capacity_fr
                   strerror(-error));
     if (error == 0) {
         struct storage *storage = old.memory;
-        *ret_lost_frames = repair_slots(storage);
+        *ret_lost_frames =
+            repair_slots(storage, atomic_load(&storage->popped), atomic_load(&storage->pushed));
         if (storage->capacity_frames == capacity_frames && storage->slot_bytes == slot_bytes) {
             ring->region = old;
             ring->storage = storage;
@@ -294,8 +291,12 @@ int tower_frame_ring_rewind(struct tower_frame_ring *ring, uint64_t number) {
     uint64_t pushed = atomic_load_explicit(&storage->pushed, memory_order_relaxed);
     /* The slot that comes next may have been half written when its process was killed. */
     bool is_there = number <= pushed && pushed - number < storage->capacity_frames;
-    if (is_there)
+    if (is_there) {
+        /* Another process may have left them. */
+        (void)repair_slots(storage, number,
+                           atomic_load_explicit(&storage->popped, memory_order_relaxed));
         atomic_store_explicit(&storage->popped, number, memory_order_release);
+    }
     pthread_mutex_unlock(&ring->lock);
     return is_there ? 0 : -ESTALE;
 }
