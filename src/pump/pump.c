@@ -413,8 +413,9 @@ int tower_pump_start(struct tower_pump *pump) {
     if (!pump->is_resumed) {
         pump->epoch_ns = INT64_MIN;
         pump->k = 0;
-        atomic_store(&pump->started_ns, tower_clock_now_ns(pump->config.clock));
     }
+    if (!pump->is_resumed || atomic_load(&pump->started_ns) == INT64_MIN)
+        atomic_store(&pump->started_ns, tower_clock_now_ns(pump->config.clock));
     pump->is_resumed = false;
     int error = tower_thread_start(&pump->thread, "pump", run_pump, pump);
     if (error < 0)

@@ -26,7 +26,6 @@ struct tower_pump_storage {
     uint32_t record_bytes;
     uint32_t attempt_bytes;
     uint32_t frame_samples;
-    _Atomic uint32_t has_record;
     _Atomic uint32_t current; /* of `records` */
     struct tower_pump_record records[2];
     struct tower_pump_attempt attempt;
@@ -39,7 +38,7 @@ static bool holds(const struct tower_pump_storage *storage) {
            storage->record_bytes == sizeof(struct tower_pump_record) &&
            storage->attempt_bytes == sizeof(struct tower_pump_attempt) &&
            storage->frame_samples > 0 && storage->frame_samples <= TOWER_FRAME_SAMPLES_MAX &&
-           atomic_load(&storage->has_record) == 1 && atomic_load(&storage->current) <= 1;
+           atomic_load(&storage->current) <= 1;
 }
 
 /* Is there a deadline of the next tick, and is it one of today? Else the clock is set anew. */
@@ -148,6 +147,12 @@ static int make(struct tower_pump_state *state, uint32_t frame_samples) {
         return error;
     state->storage = state->region.memory;
     state->attempt = &state->storage->attempt;
+    for (unsigned i = 0; i < 2; i++) {
+        state->storage->records[i].epoch_ns = INT64_MIN;
+        state->storage->records[i].last_emit_ns = INT64_MIN;
+        state->storage->records[i].started_ns = INT64_MIN;
+        state->storage->records[i].origin = TOWER_ORIGIN_GRACE;
+    }
     state->storage->magic = MAGIC;
     state->storage->version = VERSION;
     state->storage->record_bytes = sizeof(struct tower_pump_record);
@@ -191,5 +196,4 @@ void tower_pump_state_commit(struct tower_pump_state *state) {
     struct tower_pump_storage *storage = state->storage;
     uint32_t current = atomic_load_explicit(&storage->current, memory_order_relaxed);
     atomic_store_explicit(&storage->current, 1 - current, memory_order_release);
-    atomic_store_explicit(&storage->has_record, 1, memory_order_release);
 }
