@@ -83,6 +83,7 @@ struct tower_encoder_manager {
     struct tower_encoder_place places[TOWER_DELAY_SLOTS_MAX + 1];
     uint64_t n_put;             /* frames put into the line */
     uint64_t air_frames;        /* given to the output by this and all processes before */
+    uint64_t silent_frames;     /* at the end of the line, from when it was made; they go on air */
     uint64_t suppressed_frames; /* yet to be taken from the line and not to go on air */
     bool is_lame_failed;
     bool is_joined;             /* ffmpeg's frames go on air */
@@ -239,29 +240,36 @@ static void show_history(struct tower_encoder_manager *manager,
     (void)tower_frame_ring_rewind(manager->queue, place->frame);
 }
 
-/* Begin where another process was, or where the queue is. The frames that are in the line when it
- * is made are of no use where there are others to put into it. */
+/* Begin where another process was, or where the queue is. The silence that a line has in it when it
+ * is made goes on air in front of the first sound, and never again. */
 static void go_on(struct tower_encoder_manager *manager) {
     const struct tower_encoder_config *config = &manager->config;
     struct tower_frame_ring *queue = manager->queue;
+    uint64_t slots = manager->line.slots;
     uint32_t dropped_frames = (uint32_t)tower_frame_ring_dropped(queue);
     struct tower_encoder_place place = {.frame = tower_frame_ring_popped(queue),
-                                        .settled_frames = dropped_frames & DROPPED_MASK};
+                                        .settled_frames = dropped_frames & DROPPED_MASK,
+                                        .silent_frames = slots};
     bool is_one_more = false;
-    uint64_t begun_frames = config->air_frames;
     if (tower_encoder_resume_open(queue, config->frame_samples, config->air_frames,
-                                  &manager->resume, &place, &is_one_more)) {
+                                  &manager->resume, &place, &is_one_more))
         show_history(manager, &place);
-        manager->suppressed_frames = manager->line.slots + is_one_more;
-        begun_frames -=
-            begun_frames < manager->suppressed_frames ? begun_frames : manager->suppressed_frames;
+    if (place.silent_frames > slots)
+        place.silent_frames = slots;
+    if (is_one_more && place.silent_frames > 0) {
+        place.silent_frames--;
+        is_one_more = false;
     }
+    manager->silent_frames = place.silent_frames;
+    manager->suppressed_frames = slots - place.silent_frames + is_one_more;
     manager->air_frames = config->air_frames;
     manager->dropped_frames = dropped_frames;
     manager->settled_frames = place.settled_frames;
     manager->owed_samples = place.owed_samples;
     manager->next = manager->block_start = manager->places[0] = place;
     uint64_t unsettled = (dropped_frames - place.settled_frames) & DROPPED_MASK;
+    uint64_t suppressed = manager->suppressed_frames;
+    uint64_t begun_frames = config->air_frames > suppressed ? config->air_frames - suppressed : 0;
     manager->position_samples =
         begun_frames * BLOCK_SAMPLES + place.owed_samples - place.sample +
         (tower_frame_ring_pushed(queue) - place.frame + unsettled) * config->frame_samples;
@@ -367,7 +375,7 @@ static void publish(struct tower_encoder_manager *manager) {
 
 /* The place that the frame to go on air next is made from: the oldest in the line, or the one to be
  * put into it next, which is noted for when it is. */
-static const struct tower_encoder_place *next_place(struct tower_encoder_manager *manager) {
+static struct tower_encoder_place *next_place(struct tower_encoder_manager *manager) {
     const uint64_t size = TOWER_DELAY_SLOTS_MAX + 1;
     struct tower_encoder_place *place = &manager->places[++manager->n_put % size];
     *place = manager->block_start;
@@ -380,13 +388,16 @@ static const struct tower_encoder_place *next_place(struct tower_encoder_manager
 /* For each frame put into the line one goes on air. */
 static void emit(struct tower_encoder_manager *manager) {
     const struct tower_delay_entry *entry = tower_delay_line_oldest(&manager->line);
-    const struct tower_encoder_place *next = next_place(manager);
+    struct tower_encoder_place *next = next_place(manager);
     if (manager->suppressed_frames > 0) {
         manager->suppressed_frames--;
         return;
     }
     manager->last_maker = entry->maker;
     manager->config.output(manager->config.output_user, entry->frame, manager->mp3_frame_bytes);
+    if (manager->silent_frames > 0)
+        manager->silent_frames--;
+    next->silent_frames = manager->silent_frames;
     /* Who comes after a death between these two finds one frame more on air than is noted. */
     tower_encoder_resume_note(manager->resume, ++manager->air_frames, next);
     count(&manager->frames_by_maker[entry->maker]);

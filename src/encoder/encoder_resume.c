@@ -1,6 +1,7 @@
 /* encoder_resume.c - how far the encoder's PCM has gone on air. */
 #include "encoder_resume.h"
 
+#include "delay_line.h"
 #include "tower/format.h"
 #include "tower/log.h"
 
@@ -55,6 +56,7 @@ static bool place_holds(const struct tower_encoder_place *place, uint32_t frame_
     return place->frame <= pushed && place->sample < frame_samples &&
            (place->frame < pushed || place->sample == 0) &&
            place->owed_samples <= OWED_MAX_SAMPLES &&
+           place->silent_frames <= TOWER_DELAY_SLOTS_MAX &&
            pushed - place->frame <= OWED_MAX_SAMPLES / frame_samples;
 }
 

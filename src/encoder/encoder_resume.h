@@ -21,6 +21,7 @@ struct tower_encoder_place {
     uint32_t sample;         /* of it, < frame_samples */
     uint32_t settled_frames; /* of those dropped before, made up for or in owed_samples */
     uint64_t owed_samples;   /* dropped before, and not made up for yet */
+    uint64_t silent_frames;  /* that go on air first: a new line has nothing else to give */
 };
 
 struct tower_encoder_resume; /* in the note */
@@ -35,9 +36,9 @@ uint64_t tower_encoder_resume_oldest(const struct tower_frame_ring *queue);
 
 /* Look at what another process noted in the queue, for frames of `frame_samples`, while
  * `air_frames` are on air. Returns true with a place that the queue reaches back to in `ret_place`,
- * in `ret_is_one_more` whether the first frame from there is on air already; what the queue does
- * not have any more is among the samples owed. False if nothing is there that holds. Either way the
- * note is ready for use. */
+ * in `ret_is_one_more` whether the first frame from there, or of the silent ones, is on air
+ * already; what the queue does not have any more is among the samples owed. False if nothing is
+ * there that holds. Either way the note is ready for use. */
 bool tower_encoder_resume_open(struct tower_frame_ring *queue, uint32_t frame_samples,
                                uint64_t air_frames, struct tower_encoder_resume **ret_resume,
                                struct tower_encoder_place *ret_place, bool *ret_is_one_more);
