@@ -115,8 +115,13 @@ int tower_input_monitor_new(const struct tower_input_monitor_config *config,
 /* Takes NULL. */
 void tower_input_monitor_free(struct tower_input_monitor *monitor);
 
-/* The next four are for one thread at a time, and take no lock and no memory; `now_ns` is the time
+/* The next five are for one thread at a time, and take no lock and no memory; `now_ns` is the time
  * on one clock and does not go back. */
+
+/* Another monitor had found dead air, since `since_ns`, and it goes on. Before the first frame.
+ * Returns whether it is looked for. */
+bool tower_input_monitor_resume_dead_air(struct tower_input_monitor *monitor, int64_t since_ns,
+                                         int64_t now_ns);
 
 /* A whole frame of the producer on air has come: frame_samples of interleaved stereo. Some µs. */
 void tower_input_monitor_show(struct tower_input_monitor *monitor, const void *frame,

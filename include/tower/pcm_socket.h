@@ -60,6 +60,11 @@ struct tower_pcm_socket_config {
     /* That producer is on air from now on, or no longer is. On the ingest thread. May be NULL. */
     void (*on_producer)(void *user, const struct tower_producer_info *producer, bool is_on_air);
     void *user;
+    /* The region that another socket left (0 or below: none), with the producers' descriptors open.
+     * Who was on air stays there, with no byte of his lost or taken twice; a title is told again
+     * while its first frame waits in the router. Dead air that was withheld still is, but the
+     * frames that were held back for its end are lost. */
+    int carried_fd;
 };
 
 struct tower_pcm_socket_stats {
@@ -72,22 +77,35 @@ struct tower_pcm_socket_stats {
     uint64_t withheld_frames; /* of those given, marked as dead air */
     uint64_t titles;          /* that came with frames given to the router */
     uint64_t bad_titles;      /* reads that brought a descriptor that is no title */
+    size_t carried_producers; /* whose connections another socket left */
+    size_t lost_producers;    /* of which it did, and they do not hold */
+    uint64_t lost_frames;     /* held back in the other one */
     size_t n_producers;
     struct tower_producer_info producers[TOWER_PRODUCERS_MAX]; /* in the order they connected */
 };
 
 struct tower_pcm_socket;
 
-/* Make the socket and listen; nobody is read yet. A missing folder is made (one level, mode 0755).
+/* Make the socket and listen; nobody is read yet. If the carried region holds it is this socket's,
+ * and tower_pcm_socket_fd() is carried_fd; what does not hold, of it or of the producers, stays
+ * open and the caller's, and a warning is logged. A missing folder is made (one level, mode 0755).
  * A socket file that nobody listens on any more is replaced. Errors: -EADDRINUSE (a live one is
  * there), -ENOTSOCK (something else is there), -ENAMETOOLONG (over 107 bytes), -EACCES, -ENOENT,
  * -EROFS (it cannot be made there), -EINVAL (also: `listen_fd` does not listen for Unix streams),
- * -EBADF, -ENOTSOCK (`listen_fd` is closed, is no socket), -ENOMEM. */
+ * -EBADF, -ENOTSOCK (`listen_fd` is closed, is no socket), -ENOMEM, -EMFILE. */
 int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
                          struct tower_pcm_socket **ret_socket);
 /* Closes every producer and removes the socket file, if it is ours and still this one. Takes NULL.
  */
 void tower_pcm_socket_free(struct tower_pcm_socket *socket);
+
+/* The descriptor of the region; the socket's to close. */
+int tower_pcm_socket_fd(const struct tower_pcm_socket *socket);
+
+/* Which descriptors are producers' in the region behind `region_fd`, whoever fills it: each once,
+ * and not known to be open. Returns how many are in `ret_fds`. For who keeps them open when the
+ * process dies. */
+size_t tower_pcm_socket_carried_fds(int region_fd, int ret_fds[TOWER_PRODUCERS_MAX]);
 
 /* Start, stop the ingest thread. Errors: -EALREADY, -EAGAIN (no thread). */
 int tower_pcm_socket_start(struct tower_pcm_socket *socket);

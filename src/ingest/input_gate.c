@@ -13,6 +13,12 @@ void tower_input_gate_init(struct tower_input_gate *gate, struct tower_router *r
     gate->withholds = withholds && monitor;
 }
 
+void tower_input_gate_resume(struct tower_input_gate *gate, int64_t since_ns, int64_t now_ns) {
+    if (!gate->withholds || !tower_input_monitor_resume_dead_air(gate->monitor, since_ns, now_ns))
+        return;
+    gate->is_closed = true;
+}
+
 static bool router_has_room(const struct tower_input_gate *gate) {
     struct tower_router_stats router;
     tower_router_get_stats(gate->router, &router);

@@ -36,6 +36,9 @@ struct tower_input_gate {
 void tower_input_gate_init(struct tower_input_gate *gate, struct tower_router *router,
                            size_t frame_bytes, struct tower_input_monitor *monitor, bool withholds);
 
+/* Dead air that another gate withheld since `since_ns` is there still. Before the first frame. */
+void tower_input_gate_resume(struct tower_input_gate *gate, int64_t since_ns, int64_t now_ns);
+
 /* Move what need not be held any longer on into the router, as far as there is room. Returns
  * whether another frame can be put without a loss. */
 bool tower_input_gate_drain(struct tower_input_gate *gate);

@@ -144,6 +144,15 @@ static void end(struct tower_input_monitor *monitor, enum tower_input_fault whic
     tell(monitor, which, false, begun_ns, now_ns);
 }
 
+bool tower_input_monitor_resume_dead_air(struct tower_input_monitor *monitor, int64_t since_ns,
+                                         int64_t now_ns) {
+    if (monitor->config.dead_air_after_ns == 0)
+        return false;
+    monitor->faults[TOWER_INPUT_DEAD_AIR].first_ns = since_ns;
+    begin(monitor, TOWER_INPUT_DEAD_AIR, now_ns);
+    return true;
+}
+
 /* A frame speaks for the fault or against it. One of which neither can be said is not judged. */
 static void judge(struct tower_input_monitor *monitor, enum tower_input_fault which, bool is_for,
                   int64_t now_ns) {

@@ -1,203 +1,81 @@
 /* pcm_socket.c - the ingest thread: one producer on air, the others waiting, back-pressure. */
-#include "tower/pcm_socket.h"
-
 #include "fd.h"
-#include "input_gate.h"
+#include "pcm_socket_state.h"
 #include "thread.h"
-#include "tower/framer.h"
-#include "titled_recv.h"
 #include "tower/log.h"
-#include "unix_listener.h"
 
 #include <errno.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define CUSHION_FRAMES_MAX 16
 #define EVENTS_AT_ONCE 16
 /* How long nobody is accepted after descriptors ran out. */
 #define ACCEPT_PAUSE_NS TOWER_NS_PER_S
 /* How often that is said. */
 #define SAY_AGAIN_NS (60 * TOWER_NS_PER_S)
 
-/* What an epoll event is about: these, or else a producer's id. */
-enum { EVENT_WAKE = 0, EVENT_LISTENER = UINT32_MAX };
-
-struct producer {
-    int fd; /* -1: the place is free */
-    /* An event said that there is something to read, be it the end, and no read has said that there
-     * is not. Descriptors are watched edge-triggered: a producer that is not read costs nothing. */
-    bool is_readable;
-    bool has_ended;     /* it will write no more; what it wrote may still be unread */
-    bool has_bad_title; /* it has sent what is none, and that was said */
-    uint64_t turn;      /* who came, or made way, earlier goes on air earlier */
-    char *last_title;   /* NULL: it has said none */
-    size_t last_title_bytes;
-    struct tower_producer_info info;
-};
-
-struct tower_pcm_socket {
-    /* Constant after new. */
-    struct tower_pcm_socket_config config;
-    size_t frame_bytes;
-    int64_t frame_ns;
-    int64_t cushion_ns;
-    struct tower_unix_listener listener;
-    int epoll_fd;
-    int wake_fd;
-
-    /* Owned by the ingest thread. */
-    struct producer producers[TOWER_PRODUCERS_MAX];
-    struct producer *on_air;           /* NULL: nobody */
-    struct tower_framer framer;        /* of the producer on air */
-    struct tower_incoming_title title; /* of the frame being filled */
-    bool is_new_on_air; /* the next frame begins a programme, or goes on with one that was away */
-    struct tower_input_gate gate;
-    int64_t watch_at_ns; /* when the monitor wants to be told how things stand */
-    uint64_t next_id;
-    uint64_t next_turn;
-    int64_t accept_after_ns;
-    int64_t say_again_ns; /* not before then that nobody can be accepted */
-    size_t skip_bytes;    /* of the producer on air, up to its next whole sample */
-    /* The cushion: nothing is read before. INT64_MIN: nothing is held back. */
-    int64_t hold_until_ns;
-    uint64_t underflows_seen; /* the router's, when it was last pushed to */
-
-    /* Owned by the caller of start and stop. */
-    pthread_t thread;
-    bool is_started;
-    _Atomic bool is_stopping;
-
-    pthread_mutex_t lock;
-    struct tower_pcm_socket_stats stats; /* guarded by lock; written by the ingest thread */
-};
-
-static int watch(struct tower_pcm_socket *socket, int fd, uint32_t events, uint64_t id) {
-    struct epoll_event event = {.events = events, .data.u64 = id};
-    return epoll_ctl(socket->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
-                         struct tower_pcm_socket **ret_socket) {
-    if (!config->clock || (!config->path && !config->listen_fd) || !config->router ||
-        config->cushion_frames > CUSHION_FRAMES_MAX || config->idle_ns < 0)
-        return -EINVAL;
-    struct tower_router_stats router;
-    tower_router_get_stats(config->router, &router);
-    if (config->cushion_frames >= router.capacity && config->cushion_frames > 0)
-        return -EINVAL;
-    struct tower_pcm_socket *socket = calloc(1, sizeof *socket);
-    if (!socket)
-        return -ENOMEM;
-    socket->config = *config;
-    socket->frame_bytes = tower_frame_bytes(config->frame_samples);
-    socket->frame_ns = tower_samples_to_ns(config->frame_samples, TOWER_RATE_HZ);
-    socket->cushion_ns = config->cushion_frames * socket->frame_ns;
-    socket->hold_until_ns = INT64_MIN;
-    socket->listener.fd = -1;
-    socket->epoll_fd = -1;
-    socket->wake_fd = -1;
-    socket->accept_after_ns = INT64_MIN;
-    socket->say_again_ns = INT64_MIN;
-    socket->watch_at_ns = config->monitor ? 0 : INT64_MAX; /* at once */
-    for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++)
-        socket->producers[i].fd = -1;
-    int error = -pthread_mutex_init(&socket->lock, NULL);
-    if (error < 0) {
-        free(socket);
-        return error;
-    }
-    error = tower_framer_init(&socket->framer, socket->frame_bytes);
-    if (error < 0)
-        goto fail;
-    tower_input_gate_init(&socket->gate, config->router, socket->frame_bytes, config->monitor,
-                          config->withholds_dead_air);
-    socket->wake_fd = tower_eventfd_new();
-    error = socket->wake_fd;
-    if (error < 0)
-        goto fail;
-    socket->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    error = socket->epoll_fd < 0 ? -errno : 0;
-    if (error < 0)
-        goto fail;
-    error = config->listen_fd ? tower_unix_listener_borrow(&socket->listener, *config->listen_fd)
-                              : tower_unix_listener_init(&socket->listener, config->path);
-    if (error < 0)
-        goto fail;
-    error = watch(socket, socket->wake_fd, EPOLLIN, EVENT_WAKE);
-    if (error == 0)
-        error = watch(socket, socket->listener.fd, EPOLLIN | EPOLLET, EVENT_LISTENER);
-    if (error < 0)
-        goto fail;
-    *ret_socket = socket;
-    return 0;
-
-fail:
-    tower_pcm_socket_free(socket);
-    return error;
-}
-
-void tower_pcm_socket_free(struct tower_pcm_socket *socket) {
-    if (!socket)
-        return;
-    tower_pcm_socket_stop(socket);
-    for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
-        tower_fd_close(&socket->producers[i].fd);
-        free(socket->producers[i].last_title);
-    }
-    tower_unix_listener_done(&socket->listener);
-    tower_fd_close(&socket->epoll_fd);
-    tower_fd_close(&socket->wake_fd);
-    (void)pthread_mutex_destroy(&socket->lock);
-    free(socket);
-}
-
 /* ---- towards the router ---- */
 
-/* Its next turn on air begins with it. Without memory it begins without. */
-static void keep_title(struct producer *producer, const struct tower_incoming_title *title) {
-    char *copy = malloc(title->bytes > 0 ? title->bytes : 1);
-    if (copy)
-        memcpy(copy, title->text, title->bytes);
-    free(producer->last_title);
-    producer->last_title = copy;
-    producer->last_title_bytes = title->bytes;
+static void tell_title(struct tower_pcm_socket *socket) {
+    const struct tower_ingest_entry *entry = socket->on_air->entry;
+    int32_t bytes = atomic_load_explicit(&entry->title_bytes, memory_order_relaxed);
+    if (socket->config.on_title)
+        socket->config.on_title(socket->config.user, bytes < 0 ? NULL : entry->title,
+                                bytes < 0 ? 0 : (size_t)bytes, socket->memory->told_frame);
+}
+
+/* One that another process told of, while its frame waits in the router: who was told is gone. */
+static void tell_again(struct tower_pcm_socket *socket) {
+    struct tower_router_stats router;
+    tower_router_get_stats(socket->config.router, &router);
+    if (socket->on_air && socket->memory->told_frame >= router.popped_count &&
+        socket->memory->told_frame < router.pushed_count)
+        tell_title(socket);
 }
 
 /* A whole frame is about to be queued, and has a title or begins a turn on air. Nobody else queues
  * any, so its number is the router's count and that of those which the gate holds. */
 static void deliver_title(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
-    struct producer *producer = socket->on_air;
+    struct tower_ingest_memory *memory = socket->memory;
+    struct tower_ingest_entry *entry = socket->on_air->entry;
     tower_router_get_stats(socket->config.router, &router);
-    uint64_t number = router.pushed_count + socket->gate.n_held;
-    if (socket->title.is_there) {
-        keep_title(producer, &socket->title);
+    if (memory->title.is_there) {
+        tower_ingest_memory_keep_title(entry, &memory->title);
         pthread_mutex_lock(&socket->lock);
         socket->stats.titles++;
         pthread_mutex_unlock(&socket->lock);
     }
-    if (socket->config.on_title && socket->title.is_there)
-        socket->config.on_title(socket->config.user, socket->title.text, socket->title.bytes,
-                                number);
-    else if (socket->config.on_title)
-        socket->config.on_title(socket->config.user, producer->last_title,
-                                producer->last_title_bytes, number);
-    socket->title.is_there = false;
+    memory->told_frame = router.pushed_count + socket->gate.n_held;
+    tell_title(socket);
+    memory->title.is_there = false;
     socket->is_new_on_air = false;
 }
 
-/* A whole frame came from the producer on air. */
-static void deliver(struct tower_pcm_socket *socket, const uint8_t *frame) {
+static void note_gate(struct tower_pcm_socket *socket) {
+    struct tower_ingest_memory *memory = socket->memory;
+    memory->held_frames = socket->gate.n_held;
+    if (!socket->gate.is_closed)
+        memory->dead_air_since_ns = INT64_MIN;
+    else if (memory->dead_air_since_ns == INT64_MIN)
+        memory->dead_air_since_ns = tower_clock_now_ns(socket->config.clock);
+}
+
+/* A whole frame of the producer on air is there, and room for it. */
+static void deliver(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
-    if (socket->title.is_there || socket->is_new_on_air)
+    struct tower_ingest_memory *memory = socket->memory;
+    if (memory->title.is_there || socket->is_new_on_air)
         deliver_title(socket);
     bool was_closed = socket->gate.is_closed;
-    tower_input_gate_put(&socket->gate, frame, tower_clock_now_ns(socket->config.clock));
+    tower_router_get_stats(socket->config.router, &router);
+    tower_ingest_memory_begin_delivery(memory, router.pushed_count);
+    tower_input_gate_put(&socket->gate, memory->framer.frame,
+                         tower_clock_now_ns(socket->config.clock));
+    tower_ingest_memory_end_delivery(memory);
+    note_gate(socket);
     /* Its title may have ended meanwhile. */
     if (was_closed && !socket->gate.is_closed)
         socket->is_new_on_air = true;
@@ -231,32 +109,63 @@ static bool is_held_back(struct tower_pcm_socket *socket) {
 
 /* ---- producers ---- */
 
+static struct tower_producer_info info_of(const struct tower_ingest_producer *producer,
+                                          bool is_on_air) {
+    const struct tower_ingest_entry *entry = producer->entry;
+    return (struct tower_producer_info){
+        .id = entry->id,
+        .pid = entry->pid,
+        .is_on_air = is_on_air,
+        .connected_ns = entry->connected_ns,
+        .last_data_ns = entry->last_data_ns,
+        .bytes = entry->bytes,
+    };
+}
+
+static void tell_producer(struct tower_pcm_socket *socket, bool is_on_air) {
+    struct tower_producer_info info = info_of(socket->on_air, is_on_air);
+    if (socket->config.on_producer)
+        socket->config.on_producer(socket->config.user, &info, is_on_air);
+}
+
 /* Show in the statistics what the table holds, in the order of the turns. */
 static void publish_producers(struct tower_pcm_socket *socket) {
-    struct producer *sorted[TOWER_PRODUCERS_MAX];
+    const struct tower_ingest_producer *sorted[TOWER_PRODUCERS_MAX];
     size_t n = 0;
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
-        struct producer *producer = &socket->producers[i];
-        if (producer->fd < 0)
+        const struct tower_ingest_producer *producer = &socket->producers[i];
+        if (tower_ingest_producer_fd(producer) < 0)
             continue;
-        producer->info.is_on_air = producer == socket->on_air;
         size_t at = n++;
-        for (; at > 0 && sorted[at - 1]->info.id > producer->info.id; at--)
+        for (; at > 0 && sorted[at - 1]->entry->id > producer->entry->id; at--)
             sorted[at] = sorted[at - 1];
         sorted[at] = producer;
     }
+    struct tower_pcm_socket_stats *stats = &socket->stats;
     pthread_mutex_lock(&socket->lock);
-    socket->stats.n_producers = n;
-    socket->stats.withheld_frames = socket->gate.withheld_frames;
+    stats->n_producers = n;
+    stats->withheld_frames = socket->gate.withheld_frames;
     for (size_t i = 0; i < n; i++)
-        socket->stats.producers[i] = sorted[i]->info;
+        stats->producers[i] = info_of(sorted[i], sorted[i] == socket->on_air);
     pthread_mutex_unlock(&socket->lock);
+    /* Nobody else writes to them, so reading needs no lock. */
+    socket->memory->counters = (struct tower_ingest_counters){
+        .accepted = stats->accepted,
+        .refused = stats->refused,
+        .bytes = stats->bytes,
+        .frames = stats->frames,
+        .partial_frames = stats->partial_frames,
+        .partial_bytes = stats->partial_bytes,
+        .withheld_frames = stats->withheld_frames,
+        .titles = stats->titles,
+        .bad_titles = stats->bad_titles,
+    };
 }
 
 /* The programme on air ends: what is not whole is dropped (R12), and the title with it. */
 static void end_programme(struct tower_pcm_socket *socket) {
-    size_t partial_bytes = tower_framer_discard(&socket->framer);
-    socket->title.is_there = false;
+    size_t partial_bytes = socket->memory->framer.filled_bytes;
+    tower_ingest_memory_end(socket->memory);
     if (partial_bytes > 0) {
         pthread_mutex_lock(&socket->lock);
         socket->stats.partial_frames++;
@@ -264,99 +173,102 @@ static void end_programme(struct tower_pcm_socket *socket) {
         pthread_mutex_unlock(&socket->lock);
     }
     tower_input_gate_end_programme(&socket->gate, tower_clock_now_ns(socket->config.clock));
-    if (socket->config.on_producer)
-        socket->config.on_producer(socket->config.user, &socket->on_air->info, false);
+    note_gate(socket);
+    tell_producer(socket, false);
     socket->on_air = NULL;
 }
 
-static void drop_producer(struct tower_pcm_socket *socket, struct producer *producer,
+static void drop_producer(struct tower_pcm_socket *socket, struct tower_ingest_producer *producer,
                           const char *why) {
     bool was_on_air = producer == socket->on_air;
-    size_t partial_bytes = was_on_air ? socket->framer.filled_bytes : 0;
+    size_t partial_bytes = was_on_air ? socket->memory->framer.filled_bytes : 0;
     if (was_on_air)
         end_programme(socket);
-    tower_fd_close(&producer->fd);
-    free(producer->last_title);
-    producer->last_title = NULL;
+    int fd = tower_ingest_producer_fd(producer);
+    tower_ingest_memory_remove(producer->entry);
+    tower_fd_close(&fd);
     tower_log(TOWER_LOG_INFO, "ingest",
               "producer %llu (process %ld) %s after %llu bytes%s; %zu bytes of a frame dropped",
-              (unsigned long long)producer->info.id, (long)producer->info.pid, why,
-              (unsigned long long)producer->info.bytes, was_on_air ? ", was on air" : "",
+              (unsigned long long)producer->entry->id, (long)producer->entry->pid, why,
+              (unsigned long long)producer->entry->bytes, was_on_air ? ", was on air" : "",
               partial_bytes);
 }
 
 /* Whoever has something to say and came first; NULL: nobody. */
-static struct producer *find_next(struct tower_pcm_socket *socket) {
-    struct producer *next = NULL;
+static struct tower_ingest_producer *find_next(struct tower_pcm_socket *socket) {
+    struct tower_ingest_producer *next = NULL;
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
-        struct producer *producer = &socket->producers[i];
-        if (producer->fd >= 0 && producer != socket->on_air && producer->is_readable &&
-            (!next || producer->turn < next->turn))
+        struct tower_ingest_producer *producer = &socket->producers[i];
+        if (tower_ingest_producer_fd(producer) >= 0 && producer != socket->on_air &&
+            producer->is_readable && (!next || producer->entry->turn < next->entry->turn))
             next = producer;
     }
     return next;
 }
 
-static void put_on_air(struct tower_pcm_socket *socket, struct producer *producer) {
+static void put_on_air(struct tower_pcm_socket *socket, struct tower_ingest_producer *producer) {
     socket->on_air = producer;
     socket->is_new_on_air = true;
     /* One that made way may have done so within a sample. */
-    socket->skip_bytes = -producer->info.bytes % TOWER_SAMPLE_BYTES;
+    tower_ingest_memory_put_on_air(socket->memory, (int32_t)(producer - socket->producers),
+                                   -producer->entry->bytes % TOWER_SAMPLE_BYTES);
     socket->hold_until_ns = INT64_MIN;
     tower_input_gate_mark_discontinuity(&socket->gate);
-    if (socket->config.on_producer)
-        socket->config.on_producer(socket->config.user, &producer->info, true);
+    tell_producer(socket, true);
     tower_log(TOWER_LOG_INFO, "ingest", "producer %llu (process %ld) is on air",
-              (unsigned long long)producer->info.id, (long)producer->info.pid);
+              (unsigned long long)producer->entry->id, (long)producer->entry->pid);
 }
 
-static void note_read(struct tower_pcm_socket *socket, struct producer *producer, size_t bytes) {
-    producer->info.bytes += bytes;
-    producer->info.last_data_ns = tower_clock_now_ns(socket->config.clock);
+static void note_read(struct tower_pcm_socket *socket, struct tower_ingest_producer *producer,
+                      size_t bytes) {
+    producer->entry->last_data_ns = tower_clock_now_ns(socket->config.clock);
     pthread_mutex_lock(&socket->lock);
     socket->stats.bytes += bytes;
     pthread_mutex_unlock(&socket->lock);
 }
 
-static void note_bad_title(struct tower_pcm_socket *socket, struct producer *producer) {
+static void note_bad_title(struct tower_pcm_socket *socket,
+                           struct tower_ingest_producer *producer) {
     pthread_mutex_lock(&socket->lock);
     socket->stats.bad_titles++;
     pthread_mutex_unlock(&socket->lock);
-    if (!producer->has_bad_title)
+    if (!producer->entry->has_bad_title)
         tower_log(TOWER_LOG_WARNING, "ingest",
                   "producer %llu (process %ld) sent a descriptor that is no title (a memory file "
                   "of UTF-8 text, one at a time); it is closed, as are any that follow",
-                  (unsigned long long)producer->info.id, (long)producer->info.pid);
-    producer->has_bad_title = true;
+                  (unsigned long long)producer->entry->id, (long)producer->entry->pid);
+    producer->entry->has_bad_title = 1;
 }
 
 /* Read the producer on air while there is room: until its socket is empty, or it is gone. A read
  * ends behind the bytes that a title came with, but may begin before them; since it never goes
  * beyond the frame being filled, the title is that frame's wherever in it the bytes lie. */
 static void read_on_air(struct tower_pcm_socket *socket) {
-    struct producer *producer = socket->on_air;
-    while (producer->is_readable && tower_input_gate_drain(&socket->gate) &&
-           !is_held_back(socket)) {
+    struct tower_ingest_producer *producer = socket->on_air;
+    struct tower_ingest_memory *memory = socket->memory;
+    while (tower_input_gate_drain(&socket->gate)) {
+        if (tower_ingest_memory_has_frame(memory))
+            deliver(socket);
+        if (!producer->is_readable || !tower_input_gate_drain(&socket->gate) ||
+            is_held_back(socket))
+            return;
         size_t space_bytes;
-        void *space = tower_framer_space(&socket->framer, &space_bytes);
-        if (socket->skip_bytes > 0)
-            space_bytes = socket->skip_bytes;
+        void *space = tower_ingest_memory_begin_read(memory, &space_bytes);
         bool is_bad;
-        ssize_t n = tower_titled_recv(producer->fd, space, space_bytes, &socket->title, &is_bad);
-        if (n >= 0 && is_bad)
+        ssize_t result = tower_titled_recv(tower_ingest_producer_fd(producer), &memory->call, space,
+                                           space_bytes, &memory->title, &is_bad);
+        int error = errno;
+        size_t n = tower_ingest_memory_end_read(memory);
+        if (result >= 0 && is_bad)
             note_bad_title(socket, producer);
-        if (n > 0) {
-            note_read(socket, producer, (size_t)n);
-            if (socket->skip_bytes > 0)
-                socket->skip_bytes -= (size_t)n;
-            else if (tower_framer_filled(&socket->framer, (size_t)n) == 1)
-                deliver(socket, socket->framer.frame);
-        } else if (n == 0) {
+        if (result > 0) {
+            note_read(socket, producer, n);
+        } else if (result == 0) {
             drop_producer(socket, producer, "ended");
             return;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        } else if (error == EAGAIN || error == EWOULDBLOCK) {
             producer->is_readable = false;
-        } else if (errno != EINTR) {
+        } else if (error != EINTR) {
             drop_producer(socket, producer, "broke off");
             return;
         }
@@ -365,20 +277,20 @@ static void read_on_air(struct tower_pcm_socket *socket) {
 
 /* One on air that has been mute for idle_ns makes way for one that has audio. */
 static void yield_if_idle(struct tower_pcm_socket *socket) {
-    struct producer *producer = socket->on_air;
+    struct tower_ingest_producer *producer = socket->on_air;
     if (!producer || producer->is_readable || socket->config.idle_ns == 0 || !find_next(socket))
         return;
     if (tower_clock_now_ns(socket->config.clock) <
-        producer->info.last_data_ns + socket->config.idle_ns)
+        producer->entry->last_data_ns + socket->config.idle_ns)
         return;
     tower_log(TOWER_LOG_WARNING, "ingest",
               "producer %llu (process %ld) sends nothing and makes way for one that does",
-              (unsigned long long)producer->info.id, (long)producer->info.pid);
+              (unsigned long long)producer->entry->id, (long)producer->entry->pid);
     /* The rest of that frame may yet come, and is what the title is for. */
-    if (socket->title.is_there)
-        keep_title(producer, &socket->title);
+    if (socket->memory->title.is_there)
+        tower_ingest_memory_keep_title(producer->entry, &socket->memory->title);
     end_programme(socket);
-    producer->turn = socket->next_turn++;
+    producer->entry->turn = socket->memory->next_turn++;
 }
 
 static void watch_input(struct tower_pcm_socket *socket) {
@@ -392,10 +304,11 @@ static void watch_input(struct tower_pcm_socket *socket) {
 /* Do all that can be done without waiting. */
 static void serve(struct tower_pcm_socket *socket) {
     (void)tower_input_gate_drain(&socket->gate);
+    note_gate(socket);
     yield_if_idle(socket);
     for (;;) {
         if (!socket->on_air) {
-            struct producer *next = find_next(socket);
+            struct tower_ingest_producer *next = find_next(socket);
             if (!next)
                 break;
             put_on_air(socket, next);
@@ -411,13 +324,11 @@ static void serve(struct tower_pcm_socket *socket) {
 /* ---- the loop ---- */
 
 static void add_producer(struct tower_pcm_socket *socket, int fd) {
-    struct producer *place = NULL;
-    for (size_t i = 0; i < TOWER_PRODUCERS_MAX && !place; i++) {
-        if (socket->producers[i].fd < 0)
-            place = &socket->producers[i];
-    }
-    uint64_t id = socket->next_id + 1;
-    int error = place ? watch(socket, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, id) : -EUSERS;
+    struct tower_ingest_memory *memory = socket->memory;
+    struct tower_ingest_entry *place = tower_ingest_memory_find_free(memory);
+    uint64_t id = memory->next_id + 1;
+    int error =
+        place ? tower_pcm_socket_watch(socket, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, id) : -EUSERS;
     if (error < 0) {
         pthread_mutex_lock(&socket->lock);
         socket->stats.refused++;
@@ -430,15 +341,19 @@ static void add_producer(struct tower_pcm_socket *socket, int fd) {
     struct ucred peer = {0};
     socklen_t peer_bytes = sizeof peer;
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);
-    socket->next_id = id;
-    *place = (struct producer){
-        .fd = fd,
-        .turn = socket->next_turn++,
-        .info = {.id = id,
-                 .pid = peer.pid,
-                 .connected_ns = tower_clock_now_ns(socket->config.clock),
-                 .last_data_ns = INT64_MIN},
-    };
+    memory->next_id = id;
+    place->pid = peer.pid;
+    place->id = id;
+    place->turn = memory->next_turn++;
+    place->bytes = 0;
+    place->connected_ns = tower_clock_now_ns(socket->config.clock);
+    place->last_data_ns = INT64_MIN;
+    place->has_bad_title = 0;
+    place->title_bytes = -1;
+    struct tower_ingest_producer *producer = &socket->producers[place - memory->entries];
+    producer->is_readable = false;
+    producer->has_ended = false;
+    tower_ingest_memory_add(place, fd);
     pthread_mutex_lock(&socket->lock);
     socket->stats.accepted++;
     pthread_mutex_unlock(&socket->lock);
@@ -469,24 +384,23 @@ static void accept_producers(struct tower_pcm_socket *socket) {
         }
         if (errno == EINTR || errno == ECONNABORTED)
             continue;
-        if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        if (errno != EAGAIN && errno != EWOULDBLOCK)
             pause_accepting(socket, errno);
-        }
         return;
     }
 }
 
 static void note_event(struct tower_pcm_socket *socket, uint64_t id, uint32_t events) {
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
-        struct producer *producer = &socket->producers[i];
-        if (producer->fd < 0 || producer->info.id != id)
+        struct tower_ingest_producer *producer = &socket->producers[i];
+        if (tower_ingest_producer_fd(producer) < 0 || producer->entry->id != id)
             continue;
         producer->is_readable = true;
         producer->has_ended = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
         /* Who leaves while waiting, with nothing left to play, leaves at once. */
         int unread = 0;
         if (producer != socket->on_air && producer->has_ended &&
-            ioctl(producer->fd, FIONREAD, &unread) == 0 && unread == 0)
+            ioctl(tower_ingest_producer_fd(producer), FIONREAD, &unread) == 0 && unread == 0)
             drop_producer(socket, producer, "left");
         return;
     }
@@ -499,7 +413,7 @@ static int64_t earlier(int64_t a_ns, int64_t b_ns) {
 /* When there is something to do without an event. */
 static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
     int64_t deadline_ns = socket->watch_at_ns;
-    const struct producer *producer = socket->on_air;
+    const struct tower_ingest_producer *producer = socket->on_air;
     if (socket->accept_after_ns != INT64_MIN)
         deadline_ns = earlier(deadline_ns, socket->accept_after_ns);
     /* Held back; or back-pressure: no room, so look again when the pump has taken a frame. */
@@ -509,13 +423,14 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
                                      ? socket->hold_until_ns
                                      : tower_clock_now_ns(socket->config.clock) + socket->frame_ns);
     if (producer && !producer->is_readable && socket->config.idle_ns > 0 && find_next(socket))
-        deadline_ns = earlier(deadline_ns, producer->info.last_data_ns + socket->config.idle_ns);
+        deadline_ns = earlier(deadline_ns, producer->entry->last_data_ns + socket->config.idle_ns);
     return deadline_ns;
 }
 
 static void *run_ingest(void *arg) {
     struct tower_pcm_socket *socket = arg;
     struct epoll_event events[EVENTS_AT_ONCE];
+    tell_again(socket);
     while (!atomic_load(&socket->is_stopping)) {
         int timeout_ms =
             tower_clock_poll_timeout_ms(socket->config.clock, next_deadline_ns(socket));

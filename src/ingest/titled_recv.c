@@ -41,27 +41,27 @@ static bool read_title(int fd, struct tower_incoming_title *title) {
     return true;
 }
 
-ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_incoming_title *title,
-                          bool *ret_is_bad) {
+ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
+                          struct tower_incoming_title *title, bool *ret_is_bad) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
     } control;
-    struct iovec piece = {.iov_base = ret_data, .iov_len = bytes};
-    struct msghdr message = {.msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
+    struct msghdr *message = &call->message.msg_hdr;
+    call->piece = (struct iovec){.iov_base = ret_data, .iov_len = bytes};
+    *message = (struct msghdr){.msg_iov = &call->piece,
+                               .msg_iovlen = 1,
+                               .msg_control = &control,
+                               .msg_controllen = sizeof control};
     *ret_is_bad = false;
-    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0)
-        return n;
+    if (recvmmsg(fd, &call->message, 1, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL) != 1)
+        return -1;
     /* There were more than we can have open. */
-    if (message.msg_flags & MSG_CTRUNC)
+    if (message->msg_flags & MSG_CTRUNC)
         *ret_is_bad = true;
     bool is_first = true;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
-         header = CMSG_NXTHDR(&message, header)) {
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+         header = CMSG_NXTHDR(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -74,5 +74,5 @@ ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_inc
             let_go(enclosed);
         }
     }
-    return n;
+    return (ssize_t)call->message.msg_len;
 }

@@ -6,6 +6,7 @@
 #include "tower/titles.h"
 
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* A title on its way in. */
@@ -15,13 +16,21 @@ struct tower_incoming_title {
     char text[TOWER_TITLE_BYTES_MAX + 1]; /* UTF-8, no terminator */
 };
 
-/* As recv() without waiting. A memory file that comes along is a title: its first
- * TOWER_TITLE_BYTES_MAX bytes, cut at a character, replace what is in `title`. Whatever else comes
- * along (a descriptor of another kind, one that cannot be read, text that is not UTF-8, a second
- * descriptor) leaves it as it is and sets `*ret_is_bad`. No descriptor stays open. Memory alone is
- * looked into, and sockets are closed without lingering, so nothing waits; but what a network or
- * FUSE file system does when a file of its own is closed is not in our hands. */
-ssize_t tower_titled_recv(int fd, void *ret_data, size_t bytes, struct tower_incoming_title *title,
-                          bool *ret_is_bad);
+/* A call as the kernel sees it. How many bytes it gave stands in message.msg_len before it returns:
+ * in shared memory it is there also when the process was killed in the call. */
+struct tower_recv_call {
+    struct mmsghdr message;
+    struct iovec piece;
+};
+
+/* As recv() without waiting, by `call`; message.msg_len is left alone where nothing was read. A
+ * memory file that comes along is a title: its first TOWER_TITLE_BYTES_MAX bytes, cut at a
+ * character, replace what is in `title`. Whatever else comes along (a descriptor of another kind,
+ * one that cannot be read, text that is not UTF-8, a second descriptor) leaves it as it is and sets
+ * `*ret_is_bad`. No descriptor stays open. Memory alone is looked into, and sockets are closed
+ * without lingering, so nothing waits; but what a network or FUSE file system does when a file of
+ * its own is closed is not in our hands. */
+ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
+                          struct tower_incoming_title *title, bool *ret_is_bad);
 
 #endif

@@ -79,7 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     char pcm[8];
     bool is_bad = true;
     title = (struct tower_incoming_title){.text = "before"};
-    FUZZ_REQUIRE(tower_titled_recv(ends[0], pcm, sizeof pcm, &title, &is_bad) == 3);
+    struct tower_recv_call call;
+    FUZZ_REQUIRE(tower_titled_recv(ends[0], &call, pcm, sizeof pcm, &title, &is_bad) == 3);
     FUZZ_REQUIRE(memcmp(pcm, "pcm", 3) == 0);
     FUZZ_REQUIRE(first_free_descriptor() == free_before);
     if (title.is_there) {
