@@ -294,7 +294,11 @@ bool sim_kernel_is_ready(void) {
         return true;
     if (!child.is_alive && child.owner->pid > 0 && child.now_ns >= child.reap_at_ns)
         return true;
-    return child.is_waited_on && child.is_open[IN] &&
+    /* From one that seems to be ending, by its stdout's end or by what it gave too much, PCM is
+     * held back: nobody waits for its stdin any more. */
+    bool is_ending =
+        !child.is_open[OUT] || (child.is_faulty && child.plan.fault == SIM_FAULT_EXCESS);
+    return child.is_waited_on && child.is_open[IN] && !is_ending &&
            (child.is_in_closed || child.pipe_bytes < PIPE_BYTES);
 }
 
@@ -443,8 +447,10 @@ ssize_t __wrap_read(int fd, void *data, size_t bytes) {
 
 static ssize_t write_input(const uint8_t *data, size_t bytes) {
     run();
-    if (child.is_in_closed)
+    if (child.is_in_closed) {
+        child.is_waited_on = false;
         return fail_read(EPIPE);
+    }
     size_t room = PIPE_BYTES - child.pipe_bytes;
     bytes = bytes < room ? bytes : room;
     child.is_waited_on = bytes == 0;
