@@ -2,9 +2,10 @@
  * listeners, with anything in them.
  *
  * Each is sound at first, and the input then changes it: a byte that says which (its lowest two
- * bits) and whether it is cut short (the highest, with two bytes of where), then changes of ten
- * bytes: two that say which word of eight bytes, and what comes there. A word that is 0xfd in its
- * top byte becomes the descriptor of the listener that the lowest says.
+ * bits), whether another size of ring is asked for (0x40), and whether it is cut short (0x80, with
+ * two bytes of where), then changes of ten bytes: two that say which word of eight bytes, near the
+ * begin of the header, of the places or of the index, or anywhere, and what comes there. A word
+ * that is 0xfd in its top byte becomes the descriptor of the listener that the lowest says.
  */
 #include "tower/heritage.h"
 
@@ -105,7 +106,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         struct tower_listener *listener = &table.places[tower_listener_table_take(&table)];
         listener->cursor = tower_air_head(air) - FRAME_BYTES;
         listener->wire_bytes = 15;
-        listener->wants_titles = i % 2;
+        listener->wants_titles = i % 2 == 1;
         tower_icy_init(&listener->icy);
         tower_listener_table_settle(&table, (uint32_t)i);
     }
@@ -132,7 +133,9 @@ static int make_region(int which) {
 
 static void change(int fd, int which, const int *fds, const uint8_t *data, size_t bytes) {
     for (int i = 0; i < CHANGES_MAX && bytes >= 10; i++, data += 10, bytes -= 10) {
-        off_t place = (off_t)(data[0] | data[1] << 8) * 8;
+        const off_t zones[] = {0, 4096, 4096 + RING_BYTES};
+        int zone = data[1] >> 6;
+        off_t place = zone < 3 ? zones[zone] + data[0] * 8 : (data[0] | (data[1] & 63) << 8) * 16;
         uint8_t word[8];
         memcpy(word, data + 2, sizeof word);
         if (which == TABLE && word[7] == 0xfd)
@@ -208,7 +211,7 @@ static void use_listeners(struct tower_fanout *fanout) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes < 3)
         return 0;
-    int which = data[0] % 3, regions[3], fds[LISTENERS];
+    int which = (data[0] & 3) % 3, regions[3], fds[LISTENERS];
     size_t ring_bytes = data[0] & 0x40 ? 4 * RING_BYTES : RING_BYTES;
     int before = dup(ends[0]);
     FUZZ_REQUIRE(before >= 0 && close(before) == 0);

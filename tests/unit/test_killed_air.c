@@ -702,8 +702,10 @@ static void killed_at_any_moment_no_byte_comes_twice_or_never(void **state) {
         child = start_worker(&audience);
         if (kill_number == n_kills)
             break;
-        while (atomic_load(&audience.shared->n_serving) == kill_number)
+        while (atomic_load(&audience.shared->n_serving) == kill_number) {
+            assert_int_equal(waitpid(child, &status, WNOHANG), 0);
             listen_once(&audience);
+        }
         int64_t until_ns = real_now_ns() + (int64_t)(next_random(&audience) % 6000000);
         while (real_now_ns() < until_ns)
             listen_once(&audience);
