@@ -32,17 +32,19 @@ enum tower_incident_kind {
     TOWER_INCIDENT_WORKER_STALLED,    /* it hung, was killed, and another goes on */
     TOWER_INCIDENT_RELOADED,          /* the settings */
     TOWER_INCIDENT_UPGRADED,          /* the program */
+    TOWER_INCIDENT_KEEPER_KILLED,     /* the process that keeps the worker; the worker goes on */
     /* No incident by itself, and never written: from here on the pump's frames are of the origin
      * `count`; `frames` are all those before. Whoever settles makes incidents of it. */
     TOWER_INCIDENT_ORIGIN_CHANGED,
 };
-#define TOWER_INCIDENT_KIND_COUNT 20
+#define TOWER_INCIDENT_KIND_COUNT 21
 
 /* What stood in, and for how many frames: the pump's origins, and LAME standing in for ffmpeg. */
 #define TOWER_INCIDENT_SPARE TOWER_ORIGIN_COUNT
 #define TOWER_INCIDENT_FRAMES (TOWER_ORIGIN_COUNT + 1)
 
 #define TOWER_INCIDENT_SUBJECT_BYTES 48
+#define TOWER_INCIDENT_CAUSE_BYTES 16
 #define TOWER_INCIDENT_DETAIL_BYTES 128
 
 struct tower_incident {
@@ -50,7 +52,7 @@ struct tower_incident {
     int64_t at_ns;                              /* when it happened, on the journal's clock */
     uint64_t frame;                             /* of the stream: its number, counted from 0 */
     char subject[TOWER_INCIDENT_SUBJECT_BYTES]; /* what it happened to */
-    const char *cause;                          /* a word, in a string literal; NULL: none */
+    char cause[TOWER_INCIDENT_CAUSE_BYTES];     /* a word; "": none */
     char detail[TOWER_INCIDENT_DETAIL_BYTES];   /* more, for people; "": nothing */
     int64_t to_substitute_ns; /* from the fault to its substitute on air; below 0: there is none */
     int64_t duration_ns;      /* below 0: it has none */
@@ -60,7 +62,7 @@ struct tower_incident {
     uint64_t count;                         /* of what the kind counts: 0 where it counts nothing */
     uint64_t more; /* above 0: it is a sum of so many of this kind, each too soon after another */
     /* Filled in by the journal. */
-    uint64_t number; /* counted from 1, for as long as the process runs */
+    uint64_t number; /* counted from 1, for as long as the region lives */
     int64_t unix_ms; /* when it happened, by the wall clock */
 };
 
@@ -80,6 +82,10 @@ struct tower_journal_config {
     bool (*settle)(void *user, struct tower_incident *incident);
     void (*look)(void *user);
     void *user;
+    /* The region that another process left, whose incidents and numbers this one goes on with; 0 or
+     * below: none. And how much of it is the state of who settles. */
+    int carried_fd;
+    size_t state_bytes;
 };
 
 struct tower_journal_stats {
@@ -91,13 +97,21 @@ struct tower_journal_stats {
 
 struct tower_journal;
 
-/* Open the file (made with mode 0640); nothing is written yet. A last line without its end, from a
+/* If the carried region holds it is this journal's; if not, it stays open and the caller's. Open
+ * the file (made with mode 0640); nothing is written yet. A last line without its end, from a
  * process that was killed, is ended before the next one is written. Errors: -EINVAL (no regular
  * file, or a value out of range), -ENAMETOOLONG, -ENOMEM, -EMFILE, or what open() says. */
 int tower_journal_new(const struct tower_journal_config *config,
                       struct tower_journal **ret_journal);
 /* Stops it first. Takes NULL. */
 void tower_journal_free(struct tower_journal *journal);
+
+/* The descriptor of the region; the journal's to close. */
+int tower_journal_fd(const struct tower_journal *journal);
+
+/* The `state_bytes` of the region, aligned for anything; all zeros unless it is carried. It is
+ * plain data, and as a process that was killed left it: to be checked before it is believed. */
+void *tower_journal_state(const struct tower_journal *journal, bool *ret_is_carried);
 
 /* Start the thread. Errors: -EALREADY, -EAGAIN. What is submitted before is written then. */
 int tower_journal_start(struct tower_journal *journal);
@@ -125,6 +139,9 @@ const char *tower_incident_kind_name(enum tower_incident_kind kind);
 
 /* "live", ..., "repair", "spare"; "unknown" for anything else. */
 const char *tower_incident_frames_name(unsigned what);
+
+/* Give it a cause: a word, cut at its end. */
+void tower_incident_set_cause(struct tower_incident *incident, const char *cause);
 
 /* One with no substitute, no duration and nothing else. */
 void tower_incident_init(struct tower_incident *incident, enum tower_incident_kind kind,

@@ -172,8 +172,7 @@ static int64_t now_ns(const struct tower_encoder_manager *manager) {
 }
 
 static void fail(struct tower_encoder_manager *manager, const char *cause, const char *detail) {
-    tower_encoder_outage_fail(&manager->outage, cause, detail,
-                              atomic_load_explicit(&manager->frames_out, memory_order_relaxed),
+    tower_encoder_outage_fail(&manager->outage, cause, detail, manager->air_frames,
                               now_ns(manager));
 }
 
@@ -402,10 +401,10 @@ static void emit(struct tower_encoder_manager *manager) {
     tower_encoder_resume_note(manager->resume, ++manager->air_frames, next);
     count(&manager->frames_by_maker[entry->maker]);
     publish(manager);
-    uint64_t frame = atomic_load_explicit(&manager->frames_out, memory_order_relaxed);
     /* What ffmpeg gave before it failed may still be in the line. */
     bool is_back = entry->maker == TOWER_DELAY_PRIMARY && (!manager->ffmpeg || manager->is_joined);
-    tower_encoder_outage_emit(&manager->outage, frame, entry->maker, is_back, now_ns(manager));
+    tower_encoder_outage_emit(&manager->outage, manager->air_frames - 1, entry->maker, is_back,
+                              now_ns(manager));
     /* Last, so that who sees the count also sees what it counts. */
     atomic_fetch_add_explicit(&manager->frames_out, 1, memory_order_release);
 }

@@ -33,6 +33,7 @@ static const char *const kind_names[TOWER_INCIDENT_KIND_COUNT] = {
     [TOWER_INCIDENT_WORKER_STALLED] = "worker-stalled",
     [TOWER_INCIDENT_RELOADED] = "reloaded",
     [TOWER_INCIDENT_UPGRADED] = "upgraded",
+    [TOWER_INCIDENT_KEEPER_KILLED] = "keeper-killed",
     [TOWER_INCIDENT_ORIGIN_CHANGED] = "origin-changed",
 };
 
@@ -51,6 +52,10 @@ void tower_incident_init(struct tower_incident *incident, enum tower_incident_ki
     size_t length = strlen(subject);
     length = tower_utf8_cut(subject, length, sizeof incident->subject - 1);
     memcpy(incident->subject, subject, length);
+}
+
+void tower_incident_set_cause(struct tower_incident *incident, const char *cause) {
+    (void)snprintf(incident->cause, sizeof incident->cause, "%s", cause);
 }
 
 /* ---- in words ---- */
@@ -143,6 +148,9 @@ static void print_what(const struct tower_incident *incident, FILE *out) {
         break;
     case TOWER_INCIDENT_UPGRADED:
         (void)fputs("the program was replaced", out);
+        break;
+    case TOWER_INCIDENT_KEEPER_KILLED:
+        (void)fputs("the keeper died, and the worker goes on as one", out);
         break;
     case TOWER_INCIDENT_ORIGIN_CHANGED:
         break;
@@ -262,11 +270,12 @@ char *tower_incident_json(const struct tower_incident *incident, size_t *ret_byt
         "{s:o, s:o, s:o, s:s, s:o, s:s?, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "number",
         json_count(incident->number), "time", json_time(incident->unix_ms), "frame",
         json_count(incident->frame), "event", tower_incident_kind_name(incident->kind), "subject",
-        json_text(incident->subject), "cause", incident->cause, "ms_to_substitute",
-        json_ms(incident->to_substitute_ns), "duration_ms", json_ms(incident->duration_ns),
-        "frames", json_frames(incident), "frames_missed", json_count(incident->frames_missed),
-        "listeners_lost", json_count(incident->listeners_lost), "count",
-        json_count(incident->count), "more", json_count(incident->more), "text", json_text(text));
+        json_text(incident->subject), "cause", *incident->cause ? incident->cause : NULL,
+        "ms_to_substitute", json_ms(incident->to_substitute_ns), "duration_ms",
+        json_ms(incident->duration_ns), "frames", json_frames(incident), "frames_missed",
+        json_count(incident->frames_missed), "listeners_lost", json_count(incident->listeners_lost),
+        "count", json_count(incident->count), "more", json_count(incident->more), "text",
+        json_text(text));
     free(text);
     char *dump = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS)) : NULL;
     json_decref(json);

@@ -4,7 +4,9 @@
 #include "fd.h"
 #include "journal_file.h"
 #include "thread.h"
+#include "utf8.h"
 #include "tower/log.h"
+#include "tower/region.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,6 +22,19 @@
 #define MINUTE_NS (60 * TOWER_NS_PER_S)
 /* With its two parts, and room in each for some lines at their longest. */
 #define FILE_BYTES_MIN 4096
+
+#define MAGIC UINT64_C(0x6c616e72756f6a31)
+#define STATE_ALIGN ((size_t)64)
+
+/* What outlives the process. */
+struct memory {
+    uint64_t magic;
+    uint64_t bytes; /* of this struct, and: */
+    uint64_t state_bytes;
+    int64_t began_unix_ms;
+    _Atomic uint64_t last_number;
+    struct tower_incident kept[TOWER_JOURNAL_KEPT]; /* number n at n - 1 modulo */
+};
 
 struct slot {
     /* Position in the order of all submissions that this slot is ready for: `position` when it may
@@ -39,7 +54,10 @@ struct tower_journal {
     /* Constant after new. */
     struct tower_journal_config config;
     bool has_file;
-    int64_t began_unix_ms;
+    bool is_carried;
+    struct tower_region region;
+    struct memory *memory;
+    void *state;
     int wake_fd;
 
     /* Owned by the caller of start and stop. */
@@ -56,9 +74,7 @@ struct tower_journal {
     int lines_error;       /* why */
     struct rate rates[TOWER_INCIDENT_KIND_COUNT];
 
-    pthread_mutex_t lock;
-    struct tower_incident kept[TOWER_JOURNAL_KEPT]; /* guarded by lock: number n at n - 1 modulo */
-    uint64_t last_number;                           /* guarded by lock */
+    pthread_mutex_t lock; /* guards memory->kept and the number of the last */
 
     /* Atomic: written by anyone. */
     _Atomic bool is_stopping;
@@ -79,6 +95,62 @@ static int64_t wall_ms(struct tower_journal *journal, int64_t at_ns) {
     return (wall_ns - (tower_clock_now_ns(journal->config.clock) - at_ns)) / 1000000;
 }
 
+/* Is what another process left fit to be gone on with? */
+static bool is_sound(const struct tower_journal *journal, const struct memory *memory) {
+    return memory->magic == MAGIC && memory->bytes == sizeof *memory &&
+           memory->state_bytes == journal->config.state_bytes &&
+           memory->last_number < UINT64_MAX / 2;
+}
+
+/* Whatever is in them, they can be shown. */
+static void mend(struct memory *memory) {
+    for (size_t i = 0; i < TOWER_JOURNAL_KEPT; i++) {
+        struct tower_incident *incident = &memory->kept[i];
+        incident->subject[sizeof incident->subject - 1] = '\0';
+        incident->cause[sizeof incident->cause - 1] = '\0';
+        incident->detail[sizeof incident->detail - 1] = '\0';
+        if (!tower_utf8_is_valid(incident->cause, strlen(incident->cause)))
+            incident->cause[0] = '\0';
+    }
+}
+
+static int open_memory(struct tower_journal *journal) {
+    const size_t state_at = (sizeof(struct memory) + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
+    const size_t bytes = state_at + journal->config.state_bytes;
+    struct tower_region *region = &journal->region;
+    int error = journal->config.carried_fd > 0
+                    ? tower_region_open(region, journal->config.carried_fd, bytes)
+                    : -ENOENT;
+    journal->is_carried = error == 0 && is_sound(journal, region->memory);
+    if (error == 0 && !journal->is_carried) {
+        region->fd = -1; /* the caller's still */
+        tower_region_done(region);
+    }
+    error = journal->is_carried ? 0 : tower_region_init(region, "tower-journal", bytes);
+    if (error < 0)
+        return error;
+    journal->memory = region->memory;
+    journal->state = (char *)region->memory + state_at;
+    if (journal->is_carried) {
+        mend(journal->memory);
+        return 0;
+    }
+    journal->memory->magic = MAGIC;
+    journal->memory->bytes = sizeof *journal->memory;
+    journal->memory->state_bytes = journal->config.state_bytes;
+    journal->memory->began_unix_ms = wall_ms(journal, tower_clock_now_ns(journal->config.clock));
+    return 0;
+}
+
+int tower_journal_fd(const struct tower_journal *journal) {
+    return journal->region.fd;
+}
+
+void *tower_journal_state(const struct tower_journal *journal, bool *ret_is_carried) {
+    *ret_is_carried = journal->is_carried;
+    return journal->state;
+}
+
 int tower_journal_new(const struct tower_journal_config *config,
                       struct tower_journal **ret_journal) {
     bool has_file = config->path && *config->path;
@@ -90,7 +162,6 @@ int tower_journal_new(const struct tower_journal_config *config,
     journal->config = *config;
     journal->has_file = has_file;
     journal->file.fd = -1;
-    journal->began_unix_ms = wall_ms(journal, tower_clock_now_ns(config->clock));
     for (uint64_t i = 0; i < SLOTS; i++)
         atomic_store(&journal->slots[i].turn, i);
     int error = -pthread_mutex_init(&journal->lock, NULL);
@@ -100,6 +171,8 @@ int tower_journal_new(const struct tower_journal_config *config,
     }
     journal->wake_fd = tower_eventfd_new();
     error = journal->wake_fd < 0 ? journal->wake_fd : 0;
+    if (error == 0)
+        error = open_memory(journal);
     if (error == 0 && has_file)
         error = tower_journal_file_open(&journal->file, config->path, config->file_bytes);
     if (error < 0) {
@@ -118,6 +191,7 @@ void tower_journal_free(struct tower_journal *journal) {
         return;
     tower_journal_file_close(&journal->file);
     tower_fd_close(&journal->wake_fd);
+    tower_region_done(&journal->region);
     (void)pthread_mutex_destroy(&journal->lock);
     free(journal);
 }
@@ -181,9 +255,12 @@ static void note_lost_line(struct tower_journal *journal, int error) {
 }
 
 static void keep(struct tower_journal *journal, struct tower_incident *incident) {
+    struct memory *memory = journal->memory;
     pthread_mutex_lock(&journal->lock);
-    incident->number = ++journal->last_number;
-    journal->kept[(incident->number - 1) % TOWER_JOURNAL_KEPT] = *incident;
+    incident->number = atomic_load_explicit(&memory->last_number, memory_order_relaxed) + 1;
+    memory->kept[(incident->number - 1) % TOWER_JOURNAL_KEPT] = *incident;
+    /* Last, so that who comes after a death before it finds no half one. */
+    atomic_store_explicit(&memory->last_number, incident->number, memory_order_release);
     pthread_mutex_unlock(&journal->lock);
     atomic_fetch_add_explicit(&journal->incidents, 1, memory_order_relaxed);
 }
@@ -209,7 +286,7 @@ static void say_lost_lines(struct tower_journal *journal, uint64_t frame) {
     tower_incident_init(&incident, TOWER_INCIDENT_LINES_LOST,
                         tower_clock_now_ns(journal->config.clock), frame, "journal");
     incident.count = n;
-    incident.cause = "file";
+    tower_incident_set_cause(&incident, "file");
     (void)snprintf(incident.detail, sizeof incident.detail, "%s", strerror(-journal->lines_error));
     tower_log(TOWER_LOG_WARNING, "journal", "%s takes lines again; %llu are lost",
               journal->file.path, (unsigned long long)n);
@@ -233,7 +310,7 @@ static void add_to_sum(struct tower_incident *sum, const struct tower_incident *
         sum->count += one->count;
     }
     sum->to_substitute_ns = -1;
-    sum->cause = NULL;
+    sum->cause[0] = '\0';
     sum->detail[0] = '\0';
     sum->more = more;
 }
@@ -278,7 +355,7 @@ static void say_lost_submissions(struct tower_journal *journal) {
     tower_incident_init(&incident, TOWER_INCIDENT_LINES_LOST,
                         tower_clock_now_ns(journal->config.clock), journal->last_frame, "journal");
     incident.count = lost - journal->told_submissions_lost;
-    incident.cause = "queue";
+    tower_incident_set_cause(&incident, "queue");
     (void)snprintf(incident.detail, sizeof incident.detail,
                    "more happened at once than it could take");
     journal->told_submissions_lost = lost;
@@ -348,13 +425,13 @@ size_t tower_journal_read(struct tower_journal *journal, uint64_t since,
                           struct tower_incident *ret_incidents, size_t n_max) {
     size_t n = 0;
     pthread_mutex_lock(&journal->lock);
-    uint64_t last = journal->last_number;
+    uint64_t last = atomic_load_explicit(&journal->memory->last_number, memory_order_relaxed);
     uint64_t first = last > TOWER_JOURNAL_KEPT ? last - TOWER_JOURNAL_KEPT + 1 : 1;
-    /* Above the last: of a process before this one, whose numbers began anew. */
+    /* Above the last: of a process before this one, of which nothing is left. */
     if (since <= last && since >= first)
         first = since + 1;
     for (uint64_t i = first; i <= last && n < n_max; i++)
-        ret_incidents[n++] = journal->kept[(i - 1) % TOWER_JOURNAL_KEPT];
+        ret_incidents[n++] = journal->memory->kept[(i - 1) % TOWER_JOURNAL_KEPT];
     pthread_mutex_unlock(&journal->lock);
     return n;
 }
@@ -365,6 +442,6 @@ void tower_journal_get_stats(const struct tower_journal *journal,
         .incidents = atomic_load_explicit(&journal->incidents, memory_order_relaxed),
         .submissions_lost = atomic_load_explicit(&journal->submissions_lost, memory_order_relaxed),
         .lines_lost = atomic_load_explicit(&journal->lines_lost, memory_order_relaxed),
-        .began_unix_ms = journal->began_unix_ms,
+        .began_unix_ms = journal->memory->began_unix_ms,
     };
 }

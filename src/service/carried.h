@@ -25,6 +25,7 @@ enum tower_carried_kind {
     TOWER_CARRIED_PUMP,
     TOWER_CARRIED_ENCODER,
     TOWER_CARRIED_PRODUCERS,
+    TOWER_CARRIED_JOURNAL,
 };
 
 /* What the keeper tells. Written by the keeper while there is no worker (reload_error, and those

@@ -38,6 +38,7 @@ struct tower_incidents_config {
     const char *fallback_path; /* "": none */
     const char *journal_path;  /* "": in memory alone */
     uint64_t journal_bytes;
+    int carried_fd; /* the journal's region that another process left; 0 or below: none */
     /* On the journal's thread. */
     void (*get_counts)(void *user, struct tower_incident_counts *ret_counts);
     void *user;
@@ -53,8 +54,10 @@ void tower_incidents_free(struct tower_incidents *incidents);
 
 struct tower_journal *tower_incidents_journal(struct tower_incidents *incidents);
 
-/* Errors: as tower_journal_start(). `encoder_delay_ns`: from PCM to MP3. */
-int tower_incidents_start(struct tower_incidents *incidents, int64_t encoder_delay_ns);
+/* Errors: as tower_journal_start(). `encoder_delay_ns`: from PCM to MP3; `position_samples`: where
+ * the first that is written begins; `is_first`: no process was there before this one. */
+int tower_incidents_start(struct tower_incidents *incidents, int64_t encoder_delay_ns,
+                          uint64_t position_samples, bool is_first);
 /* After all else has stopped, with the number of frames that went on air. */
 void tower_incidents_stop(struct tower_incidents *incidents, uint64_t air_frames);
 
@@ -74,5 +77,18 @@ void tower_incidents_note_producer(struct tower_incidents *incidents,
 /* Encoder thread. */
 void tower_incidents_note_encoder(struct tower_incidents *incidents,
                                   const struct tower_encoder_event *event);
+
+/* Why there is another process now. */
+struct tower_incident_replacement {
+    enum tower_incident_kind kind;
+    const char *cause;       /* a word */
+    int64_t at_ns;           /* when it was noticed; up to 0.1 s late */
+    int signal_number;       /* 0: none */
+    uint64_t listeners_lost; /* who could not be taken over */
+};
+/* Encoder thread. The first frame after that, number `frame`, goes on air now. */
+void tower_incidents_note_replaced(struct tower_incidents *incidents,
+                                   const struct tower_incident_replacement *replacement,
+                                   uint64_t frame);
 
 #endif

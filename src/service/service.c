@@ -52,11 +52,13 @@ struct tower_service {
     struct tower_pcm_socket *ingest;
     struct tower_http_server *http;
     struct tower_incidents *incidents;
+    struct tower_incident_replacement replacement; /* STARTED: this is no other's successor */
 
     /* Owned by the pump. */
     enum tower_origin origin; /* of the frame at hand */
 
     /* Owned by the encoder thread. */
+    bool has_aired;
     struct programme_title {
         uint64_t number;       /* on air, by a producer; 0: none is */
         uint64_t number_ended; /* of the empty one in its place since the programme ended; or 0 */
@@ -174,9 +176,13 @@ static void note_encoder(void *user, const struct tower_encoder_event *event) {
 /* On the encoder thread. */
 static void put_on_air(void *user, const uint8_t *mp3_frame, size_t bytes) {
     struct tower_service *service = user;
-    change_title(service, tower_air_frames(service->air));
+    uint64_t frame = tower_air_frames(service->air);
+    change_title(service, frame);
     if (tower_air_publish(service->air, mp3_frame, bytes) < 0)
         return;
+    if (!service->has_aired && service->replacement.kind != TOWER_INCIDENT_STARTED)
+        tower_incidents_note_replaced(service->incidents, &service->replacement, frame);
+    service->has_aired = true;
     tower_carried_beat(service->carried, tower_air_frames(service->air));
     atomic_store_explicit(&service->last_air_ns, tower_clock_now_ns(service->clock),
                           memory_order_relaxed);
@@ -214,7 +220,8 @@ static uint32_t bounded_listeners(uint32_t wanted) {
 
 static void get_counts(void *user, struct tower_incident_counts *ret_counts);
 
-static int build_journal(struct tower_service *service, char *error, size_t error_bytes) {
+static int build_journal(struct tower_service *service, struct tower_inheritance *inheritance,
+                         char *error, size_t error_bytes) {
     const struct tower_config *config = &service->config;
     struct tower_incidents_config incidents = {
         .clock = service->clock,
@@ -222,6 +229,7 @@ static int build_journal(struct tower_service *service, char *error, size_t erro
         .fallback_path = config->fallback_path,
         .journal_path = config->journal_path,
         .journal_bytes = config->journal_bytes,
+        .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_JOURNAL),
         .get_counts = get_counts,
         .user = service,
     };
@@ -232,7 +240,9 @@ static int build_journal(struct tower_service *service, char *error, size_t erro
         return fail(error, error_bytes, result, setting, "",
                     "choose a file that can be written with --journal");
     }
-    return 0;
+    result = tower_inheritance_keep(inheritance, TOWER_CARRIED_JOURNAL, 0,
+                                    tower_journal_fd(tower_incidents_journal(service->incidents)));
+    return result < 0 ? fail(error, error_bytes, result, "making the journal", "", "") : 0;
 }
 
 static int build_programme(struct tower_service *service, struct tower_inheritance *inheritance,
@@ -487,7 +497,7 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
     int result =
         tower_config_read_password(&service->config, service->password, error, error_bytes);
     if (result == 0)
-        result = build_journal(service, error, error_bytes);
+        result = build_journal(service, inheritance, error, error_bytes);
     if (result == 0)
         result = build_programme(service, inheritance, error, error_bytes);
     if (result == 0)
@@ -497,6 +507,32 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
     if (result == 0)
         result = build_ways_in_and_out(service, error, error_bytes);
     return result;
+}
+
+/* Why this process is here, if it is another's successor; for the journal. */
+static void find_replacement(struct tower_service *service,
+                             const struct tower_inheritance *inheritance) {
+    static const enum tower_incident_kind kinds[TOWER_REPLACEMENT_COUNT] = {
+        [TOWER_REPLACED_KILLED] = TOWER_INCIDENT_WORKER_KILLED,
+        [TOWER_REPLACED_ENDED] = TOWER_INCIDENT_WORKER_KILLED,
+        [TOWER_REPLACED_STALLED] = TOWER_INCIDENT_WORKER_STALLED,
+        [TOWER_REPLACED_RELOADED] = TOWER_INCIDENT_RELOADED,
+        [TOWER_REPLACED_UPGRADED] = TOWER_INCIDENT_UPGRADED,
+        [TOWER_REPLACED_KEEPER] = TOWER_INCIDENT_KEEPER_KILLED,
+    };
+    service->replacement.kind = TOWER_INCIDENT_STARTED;
+    if (!inheritance->carried || tower_carried_report(inheritance->carried)->generation <= 1)
+        return;
+    const struct tower_keeper_report *report = tower_carried_report(inheritance->carried);
+    if ((unsigned)report->why >= TOWER_REPLACEMENT_COUNT)
+        return;
+    service->replacement = (struct tower_incident_replacement){
+        .kind = kinds[report->why],
+        .cause = tower_replacement_name(report->why),
+        .at_ns = report->replaced_ns,
+        .signal_number = report->why == TOWER_REPLACED_KILLED ? report->signal_number : 0,
+        .listeners_lost = (uint64_t)inheritance->adoption.unsound + inheritance->adoption.no_place,
+    };
 }
 
 static void log_inheritance(const struct tower_inheritance *inheritance) {
@@ -533,6 +569,7 @@ int tower_service_continue(const struct tower_config *config,
     if (result == 0) {
         tower_inheritance_commit(&inheritance);
         log_inheritance(&inheritance);
+        find_replacement(service, &inheritance);
     }
     tower_inheritance_done(&inheritance);
     if (result < 0) {
@@ -591,7 +628,10 @@ int tower_service_start(struct tower_service *service, char *error, size_t error
     atomic_store(&service->started_ns, tower_clock_now_ns(service->clock));
     struct tower_encoder_stats encoder;
     tower_encoder_manager_get_stats(service->encoder, &encoder);
-    result = tower_incidents_start(service->incidents, encoder.delay_ns);
+    bool is_first = service->replacement.kind == TOWER_INCIDENT_STARTED;
+    result =
+        tower_incidents_start(service->incidents, encoder.delay_ns,
+                              tower_encoder_manager_position_samples(service->encoder), is_first);
     if (result == 0)
         what = "starting the fan-out";
     for (size_t i = 0; i < service->n_fanouts && result == 0; i++)

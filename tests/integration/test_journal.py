@@ -65,8 +65,10 @@ class TestJournal(TowerTestCase):
         self.assertGreater(gone["ms_to_substitute"], 0)
         if now["ticks"]["skipped"] == steady["ticks"]["skipped"]:
             self.assertEqual(back["frames"], stood_in, "each frame that stood in, by its origin")
-            self.assertEqual(back["frame"] - lost["frame"], sum(stood_in.values()))
-            self.assertLess(abs(back["duration_ms"] - 24 * sum(stood_in.values())), 24)
+            between = back["frame"] - lost["frame"]
+            # A feeder that stutters on its way back has live frames among them.
+            self.assertIn(between - sum(stood_in.values()), range(42))
+            self.assertLess(abs(back["duration_ms"] - 24 * between), 24)
             self.assertEqual(back["frames_missed"], 0)
         self.assertEqual(back["listeners_lost"], 0)
         self.assertEqual(over["frames"]["tone"], stood_in["tone"])
@@ -125,7 +127,7 @@ class TestJournal(TowerTestCase):
 
     @takes(10)
     def test_a_transmitter_that_was_stopped_for_a_while(self):
-        server = self.serve("--resync-after-ms", 50)
+        server = self.serve("--resync-after-ms", 50, "--keeper", "no")
         server.wait_status(lambda s: s["ticks"]["emitted"] > 20, "it runs")
         began = time.monotonic()
         server.kill(signal.SIGSTOP)
@@ -141,10 +143,55 @@ class TestJournal(TowerTestCase):
         self.assertLessEqual(missed, server.status()["ticks"]["skipped"])
         self.stop(server)
 
+    @takes(25)
+    def test_a_killed_worker_and_an_outage_that_goes_on_behind_it(self):
+        path = self.path("journal")
+        server = self.serve("--journal", path, "--grace", 0.5)
+        listener = Listener(server.port)
+        feeder = self.feed(server, "mock:noise")
+        server.wait_origin("live")
+        wait_until(lambda: server.status()["frames_by_origin"]["live"] > 50, "live for a while")
+        feeder.kill()
+        feeder.wait()
+        lost = self.wait_incident(server, "programme-lost")
+        server.wait_origin("tone")
+        worker = server.worker
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: server.worker not in (None, worker), "there is another")
+        wait_until(lambda: server.get("/readyz")[0] == 200, "it is on air")
+        killed = self.wait_incident(server, "worker-killed", since=lost["number"])
+        self.assertEqual(killed["cause"], "killed")
+        self.assertIn("signal 9", killed["text"])
+        self.assertGreater(killed["ms_to_substitute"], 0)
+        self.assertEqual(killed["listeners_lost"], 0)
+        self.assertIn(lost, self.incidents(server), "what was before is known still")
+        self.feed(server, "mock:noise")
+        back = self.wait_incident(server, "programme-back", since=killed["number"])
+        self.assertEqual(set(back["frames"]), {"grace", "tone"})
+        if back["frames_missed"] == 0:
+            # What was killed may not have counted its last.
+            between = back["frame"] - lost["frame"]
+            self.assertIn(between - sum(back["frames"].values()), range(-2, 42))
+        numbers = [incident["number"] for incident in self.incidents(server)]
+        self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
+        self.assertEqual(len(self.incidents(server, "started")), 1)
+
+        worker = server.worker
+        server.kill(signal.SIGHUP)
+        wait_until(lambda: server.worker not in (None, worker), "it is reloaded")
+        wait_until(lambda: server.get("/readyz")[0] == 200, "it is on air")
+        self.wait_incident(server, "reloaded", since=back["number"])
+        self.assertIsNone(listener.ending)
+        listener.hang_up()
+        self.stop(server)
+        lines = self.lines(path)
+        self.assertEqual([line["number"] for line in lines], list(range(1, len(lines) + 1)))
+        self.assertEqual(lines[-1]["event"], "stopped")
+
     @takes(15)
     def test_a_killed_transmitter_leaves_a_file_that_goes_on(self):
         path = self.path("journal")
-        server = self.serve("--journal", path)
+        server = self.serve("--journal", path, "--keeper", "no")
         self.wait_incident(server, "started")
         wait_until(lambda: os.path.getsize(path) > 0, "a line is written")
         server.kill(signal.SIGKILL)
@@ -220,8 +267,8 @@ class TestJournal(TowerTestCase):
         server = self.serve("--journal", path)
         listener = Listener(server.port)
         self.wait_incident(server, "started")
-        whole = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, whole[1]))
+        whole = resource.prlimit(server.worker, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.worker, resource.RLIMIT_FSIZE, (0, whole[1]))
         for _ in range(3):
             feeder = self.feed(server, "mock:tone")
             server.wait_status(lambda s: s["producers"]["connected"] == 1, "it is connected")
@@ -230,7 +277,7 @@ class TestJournal(TowerTestCase):
             server.wait_status(lambda s: s["producers"]["connected"] == 0, "it is gone")
         wait_until(lambda: json.loads(server.get("/journal")[2])["lines_lost"] >= 3, "counted")
         listener.wait_more_frames(50)
-        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, whole)
+        resource.prlimit(server.worker, resource.RLIMIT_FSIZE, whole)
         self.feed(server, "mock:tone")
         lost = self.wait_incident(server, "lines-lost")
         self.assertGreaterEqual(lost["count"], 3)

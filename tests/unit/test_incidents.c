@@ -62,7 +62,7 @@ static int setup(void **state) {
     if (tower_incidents_new(&config, &fixture.incidents) < 0)
         return -1;
     fixture.journal = tower_incidents_journal(fixture.incidents);
-    return tower_incidents_start(fixture.incidents, 0);
+    return tower_incidents_start(fixture.incidents, 0, 0, true);
 }
 
 static int teardown(void **state) {

@@ -419,6 +419,82 @@ static void test_full_disk_loses_lines_says_so_once_and_goes_on(void **state) {
     assert_null(strstr(text, "\n{\"number\":7,"));
 }
 
+static int64_t began_ms(void) {
+    struct tower_journal_stats stats;
+    tower_journal_get_stats(fixture.journal, &stats);
+    return stats.began_unix_ms;
+}
+
+/* The process was killed: its region is all that is left. */
+static void test_another_process_goes_on_with_the_region(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.state_bytes = 100};
+    bool is_carried = true;
+    make_with(config);
+    uint64_t *mine = tower_journal_state(fixture.journal, &is_carried);
+    assert_false(is_carried);
+    assert_int_equal(mine[11], 0);
+    mine[11] = 42;
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    add(TOWER_INCIDENT_STARTED, 1);
+    add(TOWER_INCIDENT_RELOADED, 2);
+    await_incidents(2);
+    int64_t began = began_ms();
+    config.carried_fd = dup(tower_journal_fd(fixture.journal));
+    tower_journal_free(fixture.journal);
+    make_with(config);
+    assert_int_equal(tower_journal_fd(fixture.journal), config.carried_fd);
+    mine = tower_journal_state(fixture.journal, &is_carried);
+    assert_true(is_carried);
+    assert_int_equal(mine[11], 42);
+    assert_int_equal(began_ms(), began);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    add(TOWER_INCIDENT_UPGRADED, 3);
+    await_incidents(1);
+    assert_int_equal(tower_journal_read(fixture.journal, 0, fixture.read, 9), 3);
+    assert_int_equal(fixture.read[1].kind, TOWER_INCIDENT_RELOADED);
+    assert_int_equal(fixture.read[2].number, 3);
+}
+
+static void test_a_region_that_does_not_hold_is_left(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.state_bytes = 100};
+    bool is_carried = true;
+    make_with(config);
+    int fd = dup(tower_journal_fd(fixture.journal));
+    tower_journal_free(fixture.journal);
+    /* Of a program with another state. */
+    config.carried_fd = fd;
+    config.state_bytes = 96;
+    make_with(config);
+    (void)tower_journal_state(fixture.journal, &is_carried);
+    assert_false(is_carried);
+    assert_int_not_equal(tower_journal_fd(fixture.journal), fd);
+    assert_true(fcntl(fd, F_GETFD) >= 0);
+    tower_journal_free(fixture.journal);
+    /* Nonsense all over: what is shown is text. */
+    config.state_bytes = 100;
+    make_with(config);
+    assert_int_equal(tower_journal_fd(fixture.journal), fd);
+    int other = dup(fd);
+    tower_journal_free(fixture.journal);
+    unsigned char junk[65536];
+    memset(junk, 0xfe, sizeof junk);
+    assert_int_equal(pwrite(other, junk, sizeof junk, 40), sizeof junk);
+    uint64_t last_number = 5;
+    assert_int_equal(pwrite(other, &last_number, sizeof last_number, 32), 8);
+    config.carried_fd = other;
+    make_with(config);
+    (void)tower_journal_state(fixture.journal, &is_carried);
+    assert_true(is_carried);
+    size_t n = tower_journal_read(fixture.journal, 0, fixture.read, 9);
+    assert_int_equal(n, 5);
+    for (size_t i = 0; i < n; i++) {
+        json_t *json = parse(&fixture.read[i]);
+        json_decref(json);
+    }
+}
+
 static void test_what_is_no_file_is_refused(void **state) {
     (void)state;
     struct tower_journal *untouched = NULL;
@@ -451,6 +527,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_file_that_was_moved_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_loses_lines_says_so_once_and_goes_on, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_another_process_goes_on_with_the_region, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_region_that_does_not_hold_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_file_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
