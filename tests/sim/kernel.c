@@ -38,7 +38,7 @@ static struct {
     bool is_out_closed;
     bool is_reading;
     bool is_writing;
-    bool is_waited_on; /* a write found the pipe full */
+    bool is_waited_on; /* in this step a write found the pipe full */
     int64_t started_ns;
     int64_t reap_at_ns;
     int status;
@@ -252,6 +252,8 @@ static void run(void) {
 
 void sim_kernel_run(int64_t now_ns) {
     child.now_ns = now_ns;
+    /* Whoever still has something to write tries it at each step, and else does not wait. */
+    child.is_waited_on = false;
     run();
 }
 
