@@ -47,8 +47,7 @@ static void close_between(int after, unsigned before) {
 static size_t find_producers(const struct tower_inheritance *inheritance,
                              int ret_fds[TOWER_PRODUCERS_MAX]) {
     int fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_PRODUCERS);
-    (void)ret_fds;
-    return fd < 0 ? 0 : 0;
+    return fd < 0 ? 0 : tower_pcm_socket_carried_fds(fd, ret_fds);
 }
 
 static int close_all_but(struct tower_inheritance *inheritance) {

@@ -30,7 +30,7 @@
 #define START_LIMIT_NS (15000 * NS_PER_MS)
 #define STOP_LIMIT_NS (5000 * NS_PER_MS)
 /* What lived so long has nothing to do with the deaths before it. */
-#define LONG_LIFE_NS (5000 * NS_PER_MS)
+#define LONG_LIFE_NS (1000 * NS_PER_MS)
 #define DEATHS_AT_ONCE 5 /* in a row, that are answered at once */
 #define BACKOFF_NS (100 * NS_PER_MS)
 #define BACKOFF_NS_MAX (5000 * NS_PER_MS)

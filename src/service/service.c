@@ -435,7 +435,9 @@ static int build_encoder_and_pump(struct tower_service *service,
     return 0;
 }
 
-static int build_ways_in_and_out(struct tower_service *service, char *error, size_t error_bytes) {
+static int build_ways_in_and_out(struct tower_service *service,
+                                 struct tower_inheritance *inheritance, char *error,
+                                 size_t error_bytes) {
     const struct tower_config *config = &service->config;
     int result = 0;
     if (service->sockets.n_http_fds == 0 || service->sockets.pcm_fd < 0) {
@@ -458,8 +460,12 @@ static int build_ways_in_and_out(struct tower_service *service, char *error, siz
         .user = service,
         .monitor = service->monitor,
         .withholds_dead_air = config->dead_air_action == TOWER_DEAD_AIR_FALLBACK,
+        .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_PRODUCERS),
     };
     result = tower_pcm_socket_new(&ingest, &service->ingest);
+    if (result == 0)
+        result = tower_inheritance_keep(inheritance, TOWER_CARRIED_PRODUCERS, 0,
+                                        tower_pcm_socket_fd(service->ingest));
     if (result < 0)
         return fail(error, error_bytes, result, "taking up the PCM socket", "", "");
     struct tower_http_server_config http = {
@@ -505,7 +511,7 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
     if (result == 0)
         result = build_encoder_and_pump(service, inheritance, error, error_bytes);
     if (result == 0)
-        result = build_ways_in_and_out(service, error, error_bytes);
+        result = build_ways_in_and_out(service, inheritance, error, error_bytes);
     return result;
 }
 
@@ -640,13 +646,16 @@ int tower_service_start(struct tower_service *service, char *error, size_t error
         what = "starting the encoder";
         result = tower_encoder_manager_start(service->encoder);
     }
-    if (result == 0) {
-        what = "starting the pump";
-        result = tower_pump_start(service->pump);
-    }
-    if (result == 0) {
-        what = "starting the PCM socket";
-        result = tower_pcm_socket_start(service->ingest);
+    /* Behind another process the pump makes up for ticks at once, and what is live waits in
+     * sockets.
+     */
+    bool is_ingest_first =
+        service->carried && tower_carried_report(service->carried)->generation > 1;
+    for (int i = 0; i < 2 && result == 0; i++) {
+        bool is_ingest = (i == 0) == is_ingest_first;
+        what = is_ingest ? "starting the PCM socket" : "starting the pump";
+        result =
+            is_ingest ? tower_pcm_socket_start(service->ingest) : tower_pump_start(service->pump);
     }
     if (result == 0) {
         what = "starting the HTTP server";
