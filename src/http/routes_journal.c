@@ -26,24 +26,24 @@ static int query_since(const struct tower_request *request, uint64_t *ret_since)
     return 0;
 }
 
+/* From malloc; NULL without memory for all of it. */
 static char *make_json(const struct tower_incident *incidents, size_t n,
                        const struct tower_journal_stats *stats, size_t *ret_bytes) {
     char *text = NULL;
     FILE *out = open_memstream(&text, ret_bytes);
     if (!out)
         return NULL;
+    bool is_whole = true;
     (void)fputs("{\"incidents\":[", out);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && is_whole; i++) {
         size_t bytes;
         char *line = tower_incident_json(&incidents[i], &bytes);
-        if (line)
-            (void)fprintf(out, "%s\n%s", i > 0 ? "," : "", line);
+        is_whole = line && fprintf(out, "%s\n%s", i > 0 ? "," : "", line) > 0;
         free(line);
     }
-    (void)fprintf(
-        out, "],\n\"count\":%" PRIu64 ",\"lines_lost\":%" PRIu64 ",\"began_ms\":%" PRId64 "}\n",
-        stats->incidents, stats->lines_lost + stats->submissions_lost, stats->began_unix_ms);
-    if (fclose(out) != 0) {
+    (void)fprintf(out, "],\n\"lines_lost\":%" PRIu64 ",\"began_ms\":%" PRId64 "}\n",
+                  stats->lines_lost + stats->submissions_lost, stats->began_unix_ms);
+    if (fclose(out) != 0 || !is_whole) {
         free(text);
         return NULL;
     }

@@ -255,9 +255,12 @@ static json_t *json_count(uint64_t count) {
 static json_t *json_frames(const struct tower_incident *incident) {
     json_t *frames = json_object();
     for (unsigned i = 0; i < TOWER_INCIDENT_FRAMES; i++) {
-        if (incident->frames[i] > 0)
-            (void)json_object_set_new(frames, tower_incident_frames_name(i),
-                                      json_count(incident->frames[i]));
+        if (incident->frames[i] > 0 && frames &&
+            json_object_set_new(frames, tower_incident_frames_name(i),
+                                json_count(incident->frames[i])) < 0) {
+            json_decref(frames);
+            return NULL;
+        }
     }
     return frames;
 }

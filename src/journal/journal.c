@@ -18,7 +18,7 @@
 
 #define SLOTS 128 /* a power of two */
 #define LOOK_MS 250
-#define STOP_LIMIT_S 1
+#define STOP_LIMIT_NS TOWER_NS_PER_S
 #define MINUTE_NS (60 * TOWER_NS_PER_S)
 /* With its two parts, and room in each for some lines at their longest. */
 #define FILE_BYTES_MIN 4096
@@ -405,11 +405,7 @@ void tower_journal_stop(struct tower_journal *journal) {
         return;
     atomic_store(&journal->is_stopping, true);
     tower_eventfd_signal(journal->wake_fd);
-    struct timespec limit;
-    (void)clock_gettime(CLOCK_REALTIME, &limit);
-    limit.tv_sec += STOP_LIMIT_S;
-    /* By the wall clock, since ThreadSanitizer does not know the join that takes another. */
-    if (pthread_timedjoin_np(journal->thread, NULL, &limit) != 0) {
+    if (tower_thread_join_within(journal->thread, STOP_LIMIT_NS) < 0) {
         tower_log(TOWER_LOG_WARNING, "journal", "%s hangs; its last lines are given up",
                   journal->file.path);
         atomic_store(&journal->is_orphaned, true);
