@@ -559,7 +559,11 @@ int tower_keeper_run(const struct tower_keeper_config *config) {
     for (;;) {
         begin_worker(&keeper);
         int status = keeper.worker > 0 ? watch(&keeper) : W_EXITCODE(EXIT_FAILURE, 0);
-        if (keeper.is_stopping || (!keeper.was_ever_ready && keeper.replacing < 0))
+        bool is_hopeless = !keeper.was_ever_ready && keeper.replacing < 0;
+        if (is_hopeless && WIFSIGNALED(status) && !keeper.is_stopping)
+            tower_log(TOWER_LOG_ERROR, "keeper", "the first worker died before it served: %s",
+                      strsignal(WTERMSIG(status)));
+        if (keeper.is_stopping || is_hopeless)
             return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILURE;
         note_death(&keeper, status);
         if (keeper.replacing == TOWER_REPLACED_UPGRADED)
