@@ -1,6 +1,7 @@
 """Troubles of the machine."""
 import ctypes
 import datetime
+import json
 import os
 import re
 import resource
@@ -140,9 +141,15 @@ def cores_busy(station):
     return "" if all(allowed) else "not allowed here"
 
 
-@fault("disk full under the log")
+def journal_lines(station):
+    """Each line of the journal's file as it is; a part of one is an error."""
+    with open(station.journal, encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]
+
+
+@fault("disk full under log and journal")
 def disk_full(station):
-    """No line can be written; when there is room again, lines are."""
+    """No line can be written; when there is room again, lines are, and those lost are counted."""
     if not station.has_disk:
         return "no disk may be mounted here; see the next"
     hole = os.path.join(station.disk, "filler")
@@ -152,27 +159,43 @@ def disk_full(station):
                 file.write(bytes(4096))
         except OSError:
             pass
-    # What is left of the log's last page.
+    lines_before = len(journal_lines(station))
+    # What is left of their last pages.
+    with open(station.journal, "ab", buffering=0) as file:
+        file.write(b"\n" * (-os.path.getsize(station.journal) % 4096))
     before = None
-    while before != len(station.log()):
-        before = len(station.log())
+    while before != os.path.getsize(station.server.stderr_path):
+        before = os.path.getsize(station.server.stderr_path)
         for _ in range(20):
             station.produce().close()
         time.sleep(0.2)
+
+    def kill_ffmpeg():
+        child = station.child()
+        os.kill(child, signal.SIGKILL)
+        station.wait_ffmpeg_on_air(child)
+    kill_ffmpeg()
+    wait_until(lambda: json.loads(station.server.get("/journal")[2])["lines_lost"] > 0,
+               "the journal misses a line")
     os.unlink(hole)
     say_something(station)
+    wait_until(lambda: "could not be written: No space left" in station.log(), "the log says so")
+    kill_ffmpeg()
+    lost = wait_until(lambda: [line for line in journal_lines(station)[lines_before:]
+                               if line["event"] == "lines-lost"], "and the journal")
+    return lost[-1]["text"]
 
 
 @fault("log that may not grow")
 def log_may_not_grow(station):
     """The limit of a file's size is reached: as above, and the signal for it kills nobody."""
     limits = resource.prlimit(station.pid, resource.RLIMIT_FSIZE)
-    before = len(station.log())
+    before = os.path.getsize(station.server.stderr_path)
     resource.prlimit(station.pid, resource.RLIMIT_FSIZE, (before, limits[1]))
     try:
         station.produce().close()
         time.sleep(0.5)
-        assert len(station.log()) == before
+        assert os.path.getsize(station.server.stderr_path) == before
     finally:
         resource.prlimit(station.pid, resource.RLIMIT_FSIZE, limits)
     say_something(station)

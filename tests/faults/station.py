@@ -138,10 +138,10 @@ class SharedWords:
 
 
 def mount_small_disk(folder):
-    """A tmpfs of 2 MB that only this process and its children see; False where not allowed."""
+    """A tmpfs of 32 MB that only this process and its children see; False where not allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
     os.makedirs(folder)
-    return libc.mount(b"none", folder.encode(), b"tmpfs", 0, b"size=2m") == 0
+    return libc.mount(b"none", folder.encode(), b"tmpfs", 0, b"size=32m") == 0
 
 
 def get_private_mounts():
@@ -176,6 +176,7 @@ class Station:
         self.shift = SharedWords(self.path("shift"), 2)  # see clock_shift.c
         self.asleep = 0.0  # in this fault, by a clock that the transmitter does not have
         self.recorders = []
+        self.said_until = 0.0  # that no descriptor is left is not said again before
         self.skipped_in_all = 0
         try:
             self.begin()
@@ -196,7 +197,10 @@ class Station:
         self.be_good()
         self.song = sound.write_wav(self.path("song.wav"),
                                     sound.stereo(sound.tone([330, 495, 1210], 20, peak=0.4)))
-        flags = self.flags + (["--ffmpeg", self.path("ffmpeg")] if self.has_ffmpeg else [])
+        self.journal = os.path.join(self.disk, "journal")
+        self.log_from = 0
+        flags = self.flags + ["--journal", self.journal]
+        flags += ["--ffmpeg", self.path("ffmpeg")] if self.has_ffmpeg else []
         self.server = Server(self.disk, "serve", flags, self.environment(), self.program)
         self.programs.append(self.server)
         self.server.wait_ready()
@@ -290,7 +294,10 @@ class Station:
         return time.monotonic() - began
 
     def log(self):
-        return self.server.stderr()
+        """What it has said since the last fault."""
+        with open(self.server.stderr_path, "rb") as file:
+            file.seek(self.log_from)
+            return file.read().decode(errors="replace")
 
     # ---- what the judge uses ----
 
@@ -352,12 +359,16 @@ class Station:
         found = f"recovery {longest_gap * 1000:.0f} ms, clock {worst_lost:+.2f} frames"
         if skipped:
             found += f", {skipped} ticks skipped and counted"
-        assert abs(worst_lost) <= 1.0, f"frames against the wall clock: {found}"
+        # A clock that is set anew leaves out a part of a tick too, which is not counted.
+        assert abs(worst_lost) <= 1.05 * max(1, resyncs), f"frames against the wall clock: {found}"
         # The machine may have been held up by others, which the witness then was too.
         assert longest_gap <= stall + 0.5 + 2 * late, f"a gap: {found}; the witness: {late:.3f} s"
         assert skipped == 0 or stall + late > 0.2, f"{found}, with nothing in the way"
         assert resyncs <= 1 or late > 0.2, f"{resyncs} resyncs; {found}"
         assert status["state"] == "on air" and self.server.runs()
+        said = harness.SANITIZER.search(self.log())
+        assert not said, f"the transmitter said: {said.group()}"
+        self.log_from = os.path.getsize(self.server.stderr_path)
         return found
 
     def judge_airchecks(self):
