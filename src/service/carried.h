@@ -26,6 +26,7 @@ enum tower_carried_kind {
     TOWER_CARRIED_ENCODER,
     TOWER_CARRIED_PRODUCERS,
     TOWER_CARRIED_JOURNAL,
+    TOWER_CARRIED_PROGRAMME, /* whose title is on air */
 };
 
 /* What the keeper tells. Written by the keeper while there is no worker (reload_error, and those

@@ -8,6 +8,7 @@
 
 #include "incidents.h"
 #include "inheritance.h"
+#include "programme_title.h"
 #include "service_carried.h"
 #include "title_schedule.h"
 
@@ -59,12 +60,8 @@ struct tower_service {
 
     /* Owned by the encoder thread. */
     bool has_aired;
-    struct programme_title {
-        uint64_t number;       /* on air, by a producer; 0: none is */
-        uint64_t number_ended; /* of the empty one in its place since the programme ended; or 0 */
-        size_t bytes;
-        char text[TOWER_TITLE_BYTES_MAX];
-    } programme_title; /* the last that came from a producer */
+    struct tower_programme_titles programme_titles;
+    struct tower_programme_title programme_title;
 
     /* Atomic: written by start and stop, or by the encoder thread; read by anyone. */
     _Atomic int64_t started_ns;
@@ -120,34 +117,48 @@ static void take_title(void *user, const char *text, size_t bytes, uint64_t push
     tower_title_schedule_add(service->title_schedule, text, bytes, pushed_count);
 }
 
+/* What comes of it is kept before it is done, too: a process that dies in between is followed by one
+ * that knows whose title is on air. */
+static void change_programme_title(struct tower_service *service, enum tower_title_change change,
+                                   uint64_t frame) {
+    struct tower_programme_title *title = &service->programme_title;
+    struct tower_programme_title expected = *title;
+    struct tower_title on_air;
+    tower_titles_get(service->titles, &on_air);
+    bool is_end = change == TOWER_TITLE_ENDS;
+    uint64_t in_place_of = change == TOWER_TITLE_IS_NEW ? TOWER_TITLE_ANY
+                           : is_end                     ? title->number
+                                                        : title->number_ended;
+    bool is_put = change == TOWER_TITLE_IS_NEW ||
+                  (in_place_of != 0 && (is_end || title->bytes > 0));
+    uint64_t next = is_put ? on_air.number + 1 : 0;
+    expected.number = is_end ? 0 : change == TOWER_TITLE_IS_NEW || is_put ? next : title->number;
+    expected.number_ended = !is_end ? 0 : is_put ? next : title->number_ended;
+    tower_programme_titles_keep(&service->programme_titles, &expected);
+    *title = expected;
+    if (!is_put)
+        return;
+    uint64_t number = tower_titles_put(service->titles, in_place_of, is_end ? "" : title->text,
+                                       is_end ? 0 : title->bytes, frame,
+                                       tower_air_head(service->air));
+    if (number == next)
+        return;
+    *(is_end ? &title->number_ended : &title->number) = number;
+    tower_programme_titles_keep(&service->programme_titles, title);
+}
+
 /* Put on air what a producer has said is playing, or take it back once its programme is over, and
  * for as long as that is so; a title that came another way stays. Only now that its frame is here,
  * so that one which is set meanwhile from elsewhere is not pushed out by it. */
 static void change_title(struct tower_service *service, uint64_t frame) {
-    struct programme_title *title = &service->programme_title;
-    struct tower_titles *titles = service->titles;
-    uint64_t cursor = tower_air_head(service->air);
-    switch (tower_title_schedule_take(service->title_schedule, frame, title->text, &title->bytes)) {
-    case TOWER_TITLE_STAYS:
-        break;
-    case TOWER_TITLE_IS_NEW:
-        title->number =
-            tower_titles_put(titles, TOWER_TITLE_ANY, title->text, title->bytes, frame, cursor);
-        title->number_ended = 0;
-        break;
-    case TOWER_TITLE_ENDS:
-        if (title->number != 0)
-            title->number_ended = tower_titles_put(titles, title->number, "", 0, frame, cursor);
-        title->number = 0;
-        break;
-    case TOWER_TITLE_RESUMES:
-        if (title->number_ended != 0 && title->bytes > 0)
-            title->number = tower_titles_put(titles, title->number_ended, title->text, title->bytes,
-                                             frame, cursor);
-        title->number_ended = 0;
-        break;
-    }
-    tower_titles_mark(titles, frame, cursor);
+    struct tower_programme_title *title = &service->programme_title;
+    size_t bytes = title->bytes;
+    enum tower_title_change change =
+        tower_title_schedule_take(service->title_schedule, frame, title->text, &bytes);
+    title->bytes = bytes;
+    if (change != TOWER_TITLE_STAYS)
+        change_programme_title(service, change, frame);
+    tower_titles_mark(service->titles, frame, tower_air_head(service->air));
 }
 
 /* On the ingest thread. */
@@ -313,8 +324,19 @@ static int open_air(struct tower_service *service, struct tower_inheritance *inh
                                tower_air_head(service->air), &service->titles);
     if (result < 0)
         return result;
-    return tower_inheritance_keep(inheritance, TOWER_CARRIED_TITLES, 0,
-                                  tower_titles_fd(service->titles));
+    result = tower_inheritance_keep(inheritance, TOWER_CARRIED_TITLES, 0,
+                                    tower_titles_fd(service->titles));
+    if (result < 0)
+        return result;
+    struct tower_title on_air;
+    tower_titles_get(service->titles, &on_air);
+    result = tower_programme_titles_open(
+        &service->programme_titles, tower_inheritance_fd(inheritance, TOWER_CARRIED_PROGRAMME),
+        on_air.number, &service->programme_title);
+    if (result < 0)
+        return result;
+    return tower_inheritance_keep(inheritance, TOWER_CARRIED_PROGRAMME, 0,
+                                  service->programme_titles.region.fd);
 }
 
 static int build_air(struct tower_service *service, struct tower_inheritance *inheritance,
@@ -362,7 +384,8 @@ static void begin_title_schedule(struct tower_service *service) {
     struct tower_router_stats router;
     tower_router_get_stats(service->router, &router);
     tower_title_schedule_begin(service->title_schedule, router.popped_count,
-                               tower_encoder_manager_position_samples(service->encoder));
+                               tower_encoder_manager_position_samples(service->encoder),
+                               service->programme_title.number_ended != 0);
 }
 
 static uint64_t count_popped(void *self) {
@@ -605,6 +628,7 @@ void tower_service_free(struct tower_service *service) {
     tower_title_schedule_free(service->title_schedule);
     for (size_t i = 0; i < service->n_fanouts; i++)
         tower_fanout_free(service->fanouts[i]);
+    tower_programme_titles_done(&service->programme_titles);
     tower_titles_free(service->titles);
     tower_addresses_free(service->addresses);
     tower_air_free(service->air);

@@ -80,7 +80,8 @@ void tower_title_schedule_free(struct tower_title_schedule *schedule) {
 }
 
 void tower_title_schedule_begin(struct tower_title_schedule *schedule, uint64_t popped,
-                                uint64_t samples) {
+                                uint64_t samples, bool has_ended) {
+    schedule->has_ended = has_ended;
     atomic_store_explicit(&schedule->popped, popped, memory_order_relaxed);
     schedule->first_samples = samples;
 }

@@ -28,9 +28,9 @@ void tower_title_schedule_free(struct tower_title_schedule *schedule);
 
 /* Count on from where another schedule was: `popped` frames have been taken from the router, and
  * the next one that the encoder gets begins at sample `samples` of what goes on air, its delay not
- * counted. Before everything else. */
+ * counted; `has_ended`: the programme was over, and no other had begun. Before everything else. */
 void tower_title_schedule_begin(struct tower_title_schedule *schedule, uint64_t popped,
-                                uint64_t samples);
+                                uint64_t samples, bool has_ended);
 
 /* What becomes of the title on air. */
 enum tower_title_change {
