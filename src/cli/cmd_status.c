@@ -242,6 +242,28 @@ static void print_router(const json_t *json) {
     (void)printf(" dropped\n");
 }
 
+static void print_keeper(const json_t *json) {
+    const json_t *keeper = look_up(json, NULL, "keeper");
+    const json_t *last = json_object_get(keeper, "last_replaced");
+    print_label("keeper");
+    if (!json_is_object(keeper)) {
+        (void)printf("none\n");
+        return;
+    }
+    (void)printf("process ");
+    print_value(json_object_get(keeper, "pid"));
+    (void)printf(", worker ");
+    print_value(json_object_get(keeper, "generation"));
+    if (json_is_string(last)) {
+        (void)printf("; the one before was ");
+        tower_print_text(json_string_value(last));
+        (void)printf(" ");
+        print_duration(json_object_get(keeper, "last_replaced_seconds"));
+        (void)printf(" ago");
+    }
+    (void)printf("\n");
+}
+
 static void print_words(const json_t *json) {
     print_state(json);
     print_air(json);
@@ -252,6 +274,7 @@ static void print_words(const json_t *json) {
     print_input(json);
     print_router(json);
     PRINT_COUNTS(json, "listeners", "listeners", "current", "peak", "accepted", "refused", "skips");
+    print_keeper(json);
 }
 
 int tower_cmd_status(int argc, char **argv) {

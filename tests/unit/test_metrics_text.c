@@ -41,7 +41,8 @@ static void assert_lines(const struct tower_status *status, const char *const *l
 
 static void each_family_is_whole(void **state) {
     (void)state;
-    struct tower_status status = {.last_air_ns = INT64_MIN, .pump.last_emit_ns = INT64_MIN};
+    struct tower_status status = {
+        .last_air_ns = INT64_MIN, .pump.last_emit_ns = INT64_MIN, .keeper.pid = 1};
     char *text = text_of(&status);
     char begun[200][80], family[80] = "", kind[16] = "", name[80], type[16];
     size_t n_begun = 0;
@@ -389,7 +390,7 @@ static void read_page(FILE *families, FILE *fields) {
 static void the_page_about_it_is_true(void **state) {
     (void)state;
     struct lines sent, told, fields, fields_told;
-    struct tower_status status = {.last_air_ns = INT64_MIN};
+    struct tower_status status = {.last_air_ns = INT64_MIN, .keeper.pid = 1};
     char *text = text_of(&status);
     lines_begin(&sent);
     list_families(text, sent.out);
