@@ -24,7 +24,7 @@ static int get_acknowledged(int fd, uint64_t *ret_bytes) {
 }
 
 int tower_wire_bytes(int fd, uint64_t *ret_bytes) {
-    uint64_t before, after;
+    uint64_t before = 0, after = 0;
     int queued = 0;
     int error = get_acknowledged(fd, &before);
     for (int i = 0; error == 0 && i < TRIES; i++, before = after) {
