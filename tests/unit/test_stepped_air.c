@@ -327,7 +327,8 @@ static void leave(struct world *world) {
 static void step_through_serving(struct world *world) {
     unsigned n = step_through(serve_one, look_at_listener, bytes_taken, world,
                               tower_fanout_table_fd(world->fanout));
-    assert_in_range(n, 5, 10000);
+    /* Its record at least is taken back and made, also where the socket has no room. */
+    assert_in_range(n, 2, 10000);
     world->before = *tower_fanout_at(world->fanout, world->place);
 }
 
