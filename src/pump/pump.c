@@ -382,6 +382,8 @@ static void run_rest(struct tower_pump *pump) {
         return;
     int64_t now_ns = tower_clock_now_ns(pump->config.clock);
     pump->rest = REST_NONE;
+    if (pump->epoch_ns == INT64_MIN)
+        pump->epoch_ns = now_ns;
     (void)note_lateness(pump, now_ns);
     finish_tick(pump, now_ns, true, true);
 }

@@ -22,6 +22,7 @@
 #define TICK_NS (INT64_C(10000000))
 /* What takes the pump's frames in place of an encoder. */
 #define OUT_FRAMES 4000
+#define FEW_OUT_FRAMES 48
 
 /* Where a tick is left in the middle, as if the process were gone. */
 enum death {
@@ -46,6 +47,7 @@ struct life {
     struct tower_frame_ring *out;
     struct tower_pump *pump;
     struct tower_fallback *fallback; /* NULL: frames that tell their tick */
+    size_t out_frames;               /* 0: OUT_FRAMES */
     bool has_outages;
     enum death death;
     jmp_buf *gone;
@@ -58,11 +60,26 @@ static void die(struct life *life, enum death death) {
     longjmp(*life->gone, 1);
 }
 
-/* A wave whose phase is `number` frames on: what follows on joins without a step. */
-static void fill(int16_t *frame, double hz, uint64_t number) {
+/* Both waves repeat themselves after so many frames. */
+#define WAVE_FRAMES 10
+enum wave { WAVE_330_HZ, WAVE_440_HZ };
+static int16_t waves[2][WAVE_FRAMES * SAMPLES];
+
+static int make_waves(void **state) {
+    (void)state;
+    const double hz[] = {330, 440};
+    for (unsigned wave = 0; wave < 2; wave++) {
+        for (unsigned i = 0; i < WAVE_FRAMES * SAMPLES; i++)
+            waves[wave][i] = (int16_t)lrint(9000 * sin(2 * M_PI * hz[wave] * i / TOWER_RATE_HZ));
+    }
+    return 0;
+}
+
+/* What follows on joins without a step. */
+static void fill(int16_t *frame, enum wave wave, uint64_t number) {
+    const int16_t *from = waves[wave] + number % WAVE_FRAMES * SAMPLES;
     for (unsigned i = 0; i < SAMPLES; i++) {
-        double turns = hz * (double)(number * SAMPLES + i) / TOWER_RATE_HZ;
-        frame[2 * i] = (int16_t)lrint(9000 * sin(2 * M_PI * fmod(turns, 1)));
+        frame[2 * i] = from[i];
         frame[2 * i + 1] = (int16_t)(number & 0x7fff);
     }
 }
@@ -89,7 +106,7 @@ static enum tower_origin get_frame(void *self, uint64_t tick, int16_t *ret_frame
     if (life->fallback)
         origin = tower_fallback_get_frame(life->fallback, tick, ret_frame);
     else
-        fill(ret_frame, 440, tick);
+        fill(ret_frame, WAVE_440_HZ, tick);
     die(life, AFTER_FALLBACK);
     return origin;
 }
@@ -116,7 +133,8 @@ static void begin(struct life *life, const struct carried *carried) {
     tower_clock_virtual_set_auto(life->clock, true);
     assert_int_equal(
         tower_router_open(life->clock, carried->router_fd, 50, BYTES, &life->router, NULL), 0);
-    assert_int_equal(tower_frame_ring_open(carried->out_fd, OUT_FRAMES, BYTES,
+    assert_int_equal(tower_frame_ring_open(carried->out_fd,
+                                           life->out_frames ? life->out_frames : OUT_FRAMES, BYTES,
                                            TOWER_FRAME_RING_DROP_NEWEST, &life->out, NULL),
                      0);
     struct tower_pump_config config = {.clock = life->clock,
@@ -158,7 +176,7 @@ static uint64_t live_ticks(const struct life *life, uint64_t tick) {
 
 static void push(struct life *life, uint64_t number) {
     int16_t frame[SAMPLES * TOWER_CHANNELS];
-    fill(frame, 330, number);
+    fill(frame, WAVE_330_HZ, number);
     assert_int_equal(tower_router_push_frame(life->router, frame, BYTES), 1);
 }
 
@@ -465,6 +483,82 @@ static void test_killed_at_any_moment_each_tick_is_done_once(void **state) {
     end(&last);
 }
 
+/* ---- at each instruction ---- */
+
+struct stepped {
+    struct life life;
+    struct life alone;
+    uint64_t ticks; /* before the one that is looked at */
+};
+
+static void do_one_tick(void *user) {
+    struct stepped *stepped = user;
+    tower_pump_step(stepped->life.pump);
+}
+
+/* Whoever goes on from there gives what one pump alone gives. */
+static void check_what_is_left(void *user, const int *fds) {
+    struct stepped *stepped = user;
+    const struct carried carried = {.router_fd = fds[0], .out_fd = fds[1], .pump_fd = fds[2]};
+    struct world world = {.now_ns = atomic_load(&stepped->life.world->now_ns)};
+    struct life next = {.world = &world, .has_outages = true, .out_frames = FEW_OUT_FRAMES};
+    int16_t frame[SAMPLES * TOWER_CHANNELS], wanted[SAMPLES * TOWER_CHANNELS];
+    struct tower_pump_stats stats;
+    struct tower_frame_ring *alone;
+    begin(&next, &carried);
+    for (tower_pump_get_stats(next.pump, &stats); stats.ticks_due < stepped->ticks + 3;
+         tower_pump_get_stats(next.pump, &stats))
+        do_tick(&next);
+    assert_int_equal(stats.ticks_emitted, stats.ticks_due);
+    assert_int_equal(tower_frame_ring_pushed(next.out), stepped->ticks + 3);
+    assert_int_equal(tower_frame_ring_open(kill_copy(tower_frame_ring_fd(stepped->alone.out)),
+                                           FEW_OUT_FRAMES, BYTES, TOWER_FRAME_RING_DROP_NEWEST,
+                                           &alone, NULL),
+                     0);
+    for (uint64_t i = 0; i < stepped->ticks + 3; i++) {
+        assert_int_equal(tower_frame_ring_pop(next.out, frame, NULL, NULL), 1);
+        assert_int_equal(tower_frame_ring_pop(alone, wanted, NULL, NULL), 1);
+        assert_memory_equal(frame, wanted, sizeof frame);
+    }
+    tower_frame_ring_free(alone);
+    end(&next);
+}
+
+static void check_each_store(uint64_t ticks) {
+    struct world world = {0}, other_world = {0};
+    const struct carried none = {-1, -1, -1};
+    struct stepped stepped = {
+        .life = {.world = &world, .has_outages = true, .out_frames = FEW_OUT_FRAMES},
+        .alone = {.world = &other_world, .has_outages = true, .out_frames = FEW_OUT_FRAMES},
+        .ticks = ticks};
+    begin(&stepped.life, &none);
+    begin(&stepped.alone, &none);
+    for (uint64_t i = 0; i < ticks; i++)
+        do_tick(&stepped.life);
+    for (uint64_t i = 0; i < ticks + 3; i++)
+        do_tick(&stepped.alone);
+    struct tower_router_stats router;
+    tower_router_get_stats(stepped.life.router, &router);
+    for (uint64_t n = router.pushed_count; n < live_ticks(&stepped.life, ticks); n++)
+        push(&stepped.life, n);
+    const int fds[] = {tower_router_fd(stepped.life.router), tower_frame_ring_fd(stepped.life.out),
+                       tower_pump_fd(stepped.life.pump)};
+    unsigned looks = kill_at_each_store(do_one_tick, check_what_is_left, &stepped, fds,
+                                        sizeof fds / sizeof *fds);
+    print_message("a tick changes what is left %u times\n", looks);
+    assert_true(looks > 50);
+    end(&stepped.life);
+    end(&stepped.alone);
+}
+
+static void test_each_store_of_a_tick_may_be_the_last(void **state) {
+    (void)state;
+    /* Not where a join begins: a million instructions, one by one, take their time. */
+    check_each_store(0);  /* the first */
+    check_each_store(5);  /* live behind live */
+    check_each_store(14); /* the fallback behind the fallback */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dead_before_or_behind_the_pop),
@@ -474,7 +568,8 @@ int main(void) {
         cmocka_unit_test(test_what_was_missed_is_made_up_for_or_counted),
         cmocka_unit_test(test_an_outage_has_one_grace),
         cmocka_unit_test(test_what_does_not_hold_is_dropped),
+        cmocka_unit_test(test_each_store_of_a_tick_may_be_the_last),
         cmocka_unit_test(test_killed_at_any_moment_each_tick_is_done_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_waves, NULL);
 }
