@@ -167,7 +167,7 @@ build_failing_malloc() {
 
 run_faults() {
     run_suite faults 600 TOWER="$PWD/build/release/tower" BUILD="$PWD/build/release" \
-        TOWER_ALLOC="$PWD/build/alloc/tower" tests/faults/run --seed 1 --seconds 15
+        TOWER_ALLOC="$PWD/build/alloc/tower" tests/faults/run --seed 1 --seconds 8
 }
 
 run_browser_tests() {
