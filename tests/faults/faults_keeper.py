@@ -7,10 +7,17 @@ from fault import fault
 from harness import process_exists, wait_until
 
 
+def is_ready(station):
+    try:
+        return station.server.get("/readyz")[0] == 200
+    except OSError:  # it was the old worker that was asked, with its last breath
+        return False
+
+
 def wait_for_another(station, worker):
     """Returns the incident's words: how the new worker took over."""
     wait_until(lambda: station.server.worker not in (None, worker), "there is another worker")
-    wait_until(lambda: station.server.get("/readyz")[0] == 200, "it is on air")
+    wait_until(lambda: is_ready(station), "it is on air")
     assert not process_exists(worker), "the old one is gone"
 
 
