@@ -41,6 +41,46 @@ class TestKeeper(TowerTestCase):
         self.judge(listeners)
         self.assertEqual(server.stderr().count("going on with 2 listeners"), 3)
 
+    def scribble(self, server, name, at, data):
+        """Write into the first region of that name, as a worker that has gone mad might."""
+        folder = f"/proc/{server.worker}/fd"
+        for fd in sorted(os.listdir(folder), key=int):
+            if os.readlink(f"{folder}/{fd}").startswith(f"/memfd:tower-{name}"):
+                with open(f"{folder}/{fd}", "r+b", buffering=0) as region:
+                    region.seek(at)
+                    region.write(data)
+                return
+        self.fail(f"no region {name}")
+
+    @takes(20)
+    def test_a_table_that_does_not_hold_costs_those_in_it(self):
+        server, listeners = self.start_station("--workers", "2")
+        listeners += [Listener(server.port), Listener(server.port)]
+        server.wait_status(lambda s: s["listeners"]["current"] == 4, "all are there")
+        worker = server.worker
+        self.scribble(server, "listeners", 0, bytes(64))
+        os.kill(worker, signal.SIGKILL)
+        self.wait_worker_after(server, worker)
+        wait_until(lambda: sum(x.ending is not None for x in listeners) == 2, "two were lost")
+        self.judge([x for x in listeners if x.ending is None])
+        self.assertIn("a table of listeners does not hold", server.stderr())
+        new = Listener(server.port)
+        new.wait_bytes(384 * 100)
+        server.wait_status(lambda s: s["listeners"]["current"] == 3, "the rest, and a new one")
+
+    @takes(20)
+    def test_an_air_that_does_not_hold_costs_a_gap(self):
+        server, listeners = self.start_station()
+        worker = server.worker
+        self.scribble(server, "air", 0, bytes(64))
+        self.scribble(server, "frames", 0, bytes(64))
+        self.scribble(server, "pump", 0, bytes(64))
+        os.kill(worker, signal.SIGKILL)
+        self.wait_worker_after(server, worker)
+        for listener in listeners:
+            listener.wait_bytes(len(listener.body) + 384 * 60)
+            self.assertIsNone(listener.ending)
+
     @takes(20)
     def test_a_worker_that_is_stopped(self):
         server, listeners = self.start_station()
