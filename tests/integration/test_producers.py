@@ -186,8 +186,11 @@ class TestProducers(TowerTestCase):
         descriptors = open_descriptors(server.pid)
         for number in range(120):
             producer = self.produce(server)
-            if number % 3:
-                producer.send(b"\1" * (number % 7 * 701))
+            try:
+                if number % 3:
+                    producer.send(b"\1" * (number % 7 * 701))
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # there were too many of them at once: it was refused
             producer.close()
         status = server.wait_status(
             lambda s: s["producers"]["accepted"] + s["producers"]["refused"] >= 120 and

@@ -101,7 +101,7 @@ class TestServiceManager(TowerTestCase):
         manager, server = self.notified("--encoder", "ffmpeg", WATCHDOG_USEC="5000000")
         server.wait_encoder("on air")
         found = 0
-        for pid in children_of(server.pid):
+        for pid in children_of(server.worker):
             with open(f"/proc/{pid}/environ", "rb") as file:
                 variables = file.read()
             found += 1
@@ -176,7 +176,7 @@ class TestPassedSockets(TowerTestCase):
         server = self.serve("--encoder", "ffmpeg", passed=[http])
         server.wait_encoder("on air")
         inode = os.stat(f"/proc/{server.pid}/fd/3").st_ino
-        for pid in children_of(server.pid):
+        for pid in children_of(server.worker):
             with open(f"/proc/{pid}/environ", "rb") as file:
                 self.assertNotIn(b"LISTEN_", file.read())
             for fd in os.listdir(f"/proc/{pid}/fd"):
