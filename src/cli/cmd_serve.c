@@ -254,8 +254,8 @@ static int reload(void *user, char *error, size_t error_bytes) {
     struct tower_listening listening;
     int ret = read_config(serve, &config, error, error_bytes);
     if (ret == 0)
-        ret = tower_listening_change(&serve->own->listening, &serve->config, &config, &listening,
-                                     error, error_bytes);
+        ret =
+            tower_listening_change(&serve->own->listening, &config, &listening, error, error_bytes);
     if (ret < 0)
         return ret;
     serve->own->listening_before = serve->own->listening;

@@ -54,6 +54,8 @@ static int open_http(struct tower_listening *listening, const struct tower_confi
     listening->sockets.http_fds[0] = listener.fds[0];
     listening->sockets.n_http_fds = 1;
     listening->http_is_ours = true;
+    (void)snprintf(listening->http_host, sizeof listening->http_host, "%s", config->host);
+    listening->http_port = config->port;
     return 0;
 }
 
@@ -73,17 +75,15 @@ int tower_listening_open(struct tower_listening *listening, const struct tower_c
     return 0;
 }
 
-int tower_listening_change(const struct tower_listening *before,
-                           const struct tower_config *config_before,
-                           const struct tower_config *config, struct tower_listening *ret_listening,
-                           char *error, size_t error_bytes) {
+int tower_listening_change(const struct tower_listening *before, const struct tower_config *config,
+                           struct tower_listening *ret_listening, char *error, size_t error_bytes) {
     struct tower_listening now = *before;
-    if (before->pcm_is_ours && strcmp(config_before->socket_path, config->socket_path) != 0) {
+    if (before->pcm_is_ours && strcmp(before->pcm.address.sun_path, config->socket_path) != 0) {
         now.sockets.pcm_fd = now.pcm.fd = -1;
         now.pcm_is_ours = false;
     }
     if (before->http_is_ours &&
-        (config_before->port != config->port || strcmp(config_before->host, config->host) != 0)) {
+        (before->http_port != config->port || strcmp(before->http_host, config->host) != 0)) {
         now.sockets.n_http_fds = 0;
         now.http_is_ours = false;
     }

@@ -15,6 +15,9 @@ struct tower_listening {
     bool http_is_ours;
     bool pcm_is_ours;
     struct tower_unix_listener pcm; /* where it is ours */
+    /* What ours was opened for, as it was asked: a name, or port 0, is not what it has. */
+    char http_host[256];
+    uint16_t http_port;
 };
 
 #define TOWER_LISTENING_NONE                                                                       \
@@ -29,10 +32,8 @@ int tower_listening_open(struct tower_listening *listening, const struct tower_c
 
 /* As tower_listening_open(), for another configuration than the one that `before` was opened for:
  * what stays the same is the same socket in both. */
-int tower_listening_change(const struct tower_listening *before,
-                           const struct tower_config *config_before,
-                           const struct tower_config *config, struct tower_listening *ret_listening,
-                           char *error, size_t error_bytes);
+int tower_listening_change(const struct tower_listening *before, const struct tower_config *config,
+                           struct tower_listening *ret_listening, char *error, size_t error_bytes);
 
 /* Close what is ours and is not in `but` too (NULL: nothing is), and remove its file. */
 void tower_listening_close(struct tower_listening *listening, const struct tower_listening *but);

@@ -85,3 +85,10 @@ def upgrade(station):
     station.server.kill(signal.SIGUSR2)
     wait_for_another(station, worker)
     assert station.server.runs()
+
+
+@fault("upgrade, then reload", stall=0.5)
+def upgrade_then_reload(station):
+    """What listens is the same throughout, although port 0 was asked for."""
+    upgrade(station)
+    reload(station)
