@@ -91,4 +91,5 @@ def upgrade(station):
 def upgrade_then_reload(station):
     """What listens is the same throughout, although port 0 was asked for."""
     upgrade(station)
+    station.settle()
     reload(station)
