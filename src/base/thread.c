@@ -13,6 +13,18 @@
 #define STACK_BYTES (512 * 1024)
 #define JOIN_STEP_NS INT64_C(2000000)
 
+/* It has its name from us, who bear it meanwhile. pthread_setname_np() would open a file, whose
+ * number the new thread may by then have taken for something that nobody needs, and closed. */
+static int create_named(pthread_t *ret_thread, const pthread_attr_t *attributes, const char *name,
+                        void *(*run)(void *), void *arg) {
+    char own[16] = "";
+    (void)prctl(PR_GET_NAME, own);
+    (void)prctl(PR_SET_NAME, name);
+    int error = pthread_create(ret_thread, attributes, run, arg);
+    (void)prctl(PR_SET_NAME, own);
+    return error;
+}
+
 int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *), void *arg) {
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);
@@ -25,13 +37,12 @@ int tower_thread_start(pthread_t *ret_thread, const char *name, void *(*run)(voi
     if (!error)
         error = pthread_sigmask(SIG_SETMASK, &all, &before);
     if (!error) {
-        error = pthread_create(&thread, &attributes, run, arg);
+        error = create_named(&thread, &attributes, name, run, arg);
         (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     (void)pthread_attr_destroy(&attributes);
     if (error)
         return -error;
-    (void)pthread_setname_np(thread, name);
     *ret_thread = thread;
     return 0;
 }

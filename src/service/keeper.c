@@ -394,7 +394,8 @@ static void look(struct keeper *keeper) {
     int64_t turn_ns = now - keeper->looked_ns;
     uint64_t frames = tower_carried_beats(keeper->carried);
     keeper->looked_ns = now;
-    if (!keeper->is_ready && tower_carried_is_ready(keeper->carried, keeper->report->generation)) {
+    if (!keeper->is_ready && keeper->replacing < 0 &&
+        tower_carried_is_ready(keeper->carried, keeper->report->generation)) {
         keeper->is_ready = keeper->was_ever_ready = true;
         keeper->n_bad_starts = 0;
         keeper->still_ns = 0;
@@ -458,13 +459,17 @@ static void note_death(struct keeper *keeper, int status) {
                   (unsigned)keeper->report->generation, WEXITSTATUS(status));
 }
 
+/* Was the worker replaced because somebody asked for it? */
+static bool is_wanted(const struct keeper *keeper) {
+    return keeper->report->why == TOWER_REPLACED_RELOADED ||
+           keeper->report->why == TOWER_REPLACED_UPGRADED;
+}
+
 /* How long to wait before the next worker is made. */
 static int64_t backoff_ns(struct keeper *keeper) {
-    bool is_wanted = keeper->report->why == TOWER_REPLACED_RELOADED ||
-                     keeper->report->why == TOWER_REPLACED_UPGRADED;
-    if (is_wanted || (keeper->is_ready && now_ns() - keeper->started_ns > LONG_LIFE_NS))
+    if (is_wanted(keeper) || (keeper->is_ready && now_ns() - keeper->started_ns > LONG_LIFE_NS))
         keeper->n_deaths = 0;
-    if (is_wanted || ++keeper->n_deaths <= DEATHS_AT_ONCE)
+    if (is_wanted(keeper) || ++keeper->n_deaths <= DEATHS_AT_ONCE)
         return 0;
     unsigned doublings = keeper->n_deaths - DEATHS_AT_ONCE - 1;
     int64_t wait_ns = BACKOFF_NS_MAX;
@@ -568,7 +573,7 @@ int tower_keeper_run(const struct tower_keeper_config *config) {
         note_death(&keeper, status);
         if (keeper.replacing == TOWER_REPLACED_UPGRADED)
             take_over(&keeper);
-        if (!keeper.is_ready)
+        if (!keeper.is_ready && !is_wanted(&keeper))
             note_bad_start(&keeper);
         int64_t wait_ns = backoff_ns(&keeper);
         if (wait_ns > 0)

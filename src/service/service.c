@@ -117,8 +117,8 @@ static void take_title(void *user, const char *text, size_t bytes, uint64_t push
     tower_title_schedule_add(service->title_schedule, text, bytes, pushed_count);
 }
 
-/* What comes of it is kept before it is done, too: a process that dies in between is followed by one
- * that knows whose title is on air. */
+/* What comes of it is kept before it is done, too: a process that dies in between is followed by
+ * one that knows whose title is on air. */
 static void change_programme_title(struct tower_service *service, enum tower_title_change change,
                                    uint64_t frame) {
     struct tower_programme_title *title = &service->programme_title;
@@ -129,8 +129,8 @@ static void change_programme_title(struct tower_service *service, enum tower_tit
     uint64_t in_place_of = change == TOWER_TITLE_IS_NEW ? TOWER_TITLE_ANY
                            : is_end                     ? title->number
                                                         : title->number_ended;
-    bool is_put = change == TOWER_TITLE_IS_NEW ||
-                  (in_place_of != 0 && (is_end || title->bytes > 0));
+    bool is_put =
+        change == TOWER_TITLE_IS_NEW || (in_place_of != 0 && (is_end || title->bytes > 0));
     uint64_t next = is_put ? on_air.number + 1 : 0;
     expected.number = is_end ? 0 : change == TOWER_TITLE_IS_NEW || is_put ? next : title->number;
     expected.number_ended = !is_end ? 0 : is_put ? next : title->number_ended;
@@ -138,9 +138,9 @@ static void change_programme_title(struct tower_service *service, enum tower_tit
     *title = expected;
     if (!is_put)
         return;
-    uint64_t number = tower_titles_put(service->titles, in_place_of, is_end ? "" : title->text,
-                                       is_end ? 0 : title->bytes, frame,
-                                       tower_air_head(service->air));
+    uint64_t number =
+        tower_titles_put(service->titles, in_place_of, is_end ? "" : title->text,
+                         is_end ? 0 : title->bytes, frame, tower_air_head(service->air));
     if (number == next)
         return;
     *(is_end ? &title->number_ended : &title->number) = number;
@@ -330,9 +330,9 @@ static int open_air(struct tower_service *service, struct tower_inheritance *inh
         return result;
     struct tower_title on_air;
     tower_titles_get(service->titles, &on_air);
-    result = tower_programme_titles_open(
-        &service->programme_titles, tower_inheritance_fd(inheritance, TOWER_CARRIED_PROGRAMME),
-        on_air.number, &service->programme_title);
+    result = tower_programme_titles_open(&service->programme_titles,
+                                         tower_inheritance_fd(inheritance, TOWER_CARRIED_PROGRAMME),
+                                         on_air.number, &service->programme_title);
     if (result < 0)
         return result;
     return tower_inheritance_keep(inheritance, TOWER_CARRIED_PROGRAMME, 0,
@@ -602,7 +602,9 @@ int tower_service_continue(const struct tower_config *config,
     }
     tower_inheritance_done(&inheritance);
     if (result < 0) {
-        tower_service_free(service);
+        /* What is carried is the next worker's, and this process ends: nothing is closed. */
+        if (!carried)
+            tower_service_free(service);
         return result;
     }
     *ret_service = service;
