@@ -251,6 +251,9 @@ static void check_on_air(struct tower_ingest_memory *memory, size_t frame_bytes,
     if (!is_on_air)
         store(&memory->on_air, -1);
     if (is_on_air) {
+        /* One on air that has sent nothing has been mute since now. */
+        if (memory->entries[place].last_data_ns == INT64_MIN)
+            memory->entries[place].last_data_ns = now_ns;
         finish_read(memory);
         if (memory->skip_bytes >= TOWER_SAMPLE_BYTES)
             memory->skip_bytes = -memory->entries[place].bytes % TOWER_SAMPLE_BYTES;
