@@ -17,7 +17,7 @@ int tower_pcm_socket_watch(struct tower_pcm_socket *socket, int fd, uint32_t eve
     return epoll_ctl(socket->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
-/* Those who are connected are read again: that an event was taken is not known any more. */
+/* Those who are connected. Epoll tells anew who has something to read. */
 static void resume_producers(struct tower_pcm_socket *socket) {
     struct tower_ingest_memory *memory = socket->memory;
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
@@ -32,11 +32,13 @@ static void resume_producers(struct tower_pcm_socket *socket) {
             socket->stats.lost_producers++;
             continue;
         }
-        producer->is_readable = true;
         socket->stats.carried_producers++;
     }
     int32_t place = atomic_load(&memory->on_air);
     socket->on_air = place >= 0 ? &socket->producers[place] : NULL;
+    /* A frame of his may be whole already, and wait for no event. */
+    if (socket->on_air)
+        socket->on_air->is_readable = true;
 }
 
 static void resume(struct tower_pcm_socket *socket) {

@@ -27,6 +27,7 @@ struct fixture {
     struct tower_input_monitor *monitor;
     /* Set before make(), to be told of titles; NULL: not told. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
+    int64_t idle_ns; /* for a socket that is made without make() */
 };
 
 static inline void make(struct fixture *fixture, size_t capacity_frames, uint32_t cushion_frames,

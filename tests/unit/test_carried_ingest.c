@@ -29,6 +29,7 @@ static struct tower_pcm_socket_config config_of(struct fixture *fixture) {
         .router = fixture->router,
         .monitor = fixture->monitor,
         .withholds_dead_air = true,
+        .idle_ns = fixture->idle_ns,
         .on_title = fixture->on_title,
         .user = fixture,
     };
@@ -146,6 +147,32 @@ static void test_who_left_meanwhile_has_left(void **state) {
     pop_number(fixture, 1, TOWER_FRAME_DISCONTINUITY);
     pop_number(fixture, 2, 0);
     pop_number(fixture, 3, TOWER_FRAME_DISCONTINUITY);
+    close(newcomer);
+    finish(fixture, &left);
+}
+
+/* One that waits and has sent nothing does not take the place of one that is mute. */
+static void test_who_has_sent_nothing_takes_no_place(void **state) {
+    struct fixture *fixture = *state;
+    make_first(fixture);
+    int on_air = connect_producer(fixture);
+    send_frames(on_air, 1, 1);
+    await(fixture, has_frames, 1);
+    int silent = connect_producer(fixture);
+    await(fixture, has_producers, 2);
+    struct succession left = leave(fixture);
+    tower_clock_virtual_advance(fixture->clock, 10 * TOWER_NS_PER_S);
+    fixture->idle_ns = TOWER_NS_PER_S;
+    follow(fixture, &left);
+    int newcomer = connect_producer(fixture);
+    await(fixture, has_producers, 3);
+    assert_true(has_one_on_air(fixture, 1));
+    send_frames(on_air, 2, 1);
+    await(fixture, has_frames, 2);
+    pop_number(fixture, 1, TOWER_FRAME_DISCONTINUITY);
+    pop_number(fixture, 2, 0);
+    close(on_air);
+    close(silent);
     close(newcomer);
     finish(fixture, &left);
 }
@@ -438,6 +465,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_who_is_on_air_stays_and_who_waits_waits,
                                         setup_listening, teardown_listening),
         cmocka_unit_test_setup_teardown(test_who_left_meanwhile_has_left, setup_listening,
+                                        teardown_listening),
+        cmocka_unit_test_setup_teardown(test_who_has_sent_nothing_takes_no_place, setup_listening,
                                         teardown_listening),
         cmocka_unit_test_setup_teardown(test_what_is_no_producer_is_left_alone, setup_listening,
                                         teardown_listening),
