@@ -92,13 +92,15 @@ static inline unsigned kill_at_each_store(void (*work)(void *), void (*look)(voi
     struct kill_view views[KILL_REGIONS_MAX];
     int copies[KILL_REGIONS_MAX], status = 0;
     unsigned n_looks = 0;
-    for (size_t i = 0; i < n; i++) {
+    bool is_ready = n <= KILL_REGIONS_MAX;
+    for (size_t i = 0; i < n && is_ready; i++) {
         views[i].bytes = (size_t)lseek(fds[i], 0, SEEK_END);
         views[i].memory = mmap(NULL, views[i].bytes, PROT_READ, MAP_SHARED, fds[i], 0);
-        views[i].before = calloc(1, views[i].bytes);
-        if (views[i].memory == MAP_FAILED || !views[i].before)
-            return 0;
+        views[i].before = kill_shared(views[i].bytes);
+        is_ready = views[i].memory != MAP_FAILED && views[i].before;
     }
+    if (!is_ready)
+        return 0;
     pid_t child = fork();
     if (child == 0) {
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
@@ -125,7 +127,7 @@ static inline unsigned kill_at_each_store(void (*work)(void *), void (*look)(voi
     (void)waitpid(child, &status, 0);
     for (size_t i = 0; i < n; i++) {
         (void)munmap(views[i].memory, views[i].bytes);
-        free(views[i].before);
+        (void)munmap(views[i].before, views[i].bytes);
     }
     return is_stopped ? n_looks : 0;
 }
