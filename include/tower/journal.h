@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+/* Numbers are for good: a journal can be of a program before this one. */
 enum tower_incident_kind {
     TOWER_INCIDENT_STARTED,           /* the transmitter */
     TOWER_INCIDENT_STOPPED,           /* `frames` are those of the whole run */
@@ -36,8 +37,11 @@ enum tower_incident_kind {
     /* No incident by itself, and never written: from here on the pump's frames are of the origin
      * `count`; `frames` are all those before. Whoever settles makes incidents of it. */
     TOWER_INCIDENT_ORIGIN_CHANGED,
+    TOWER_INCIDENT_STATE_LOST,      /* what a worker would have gone on with was given up */
+    TOWER_INCIDENT_RELOAD_REFUSED,  /* the settings are as they were */
+    TOWER_INCIDENT_UPGRADE_REFUSED, /* the program is as it was */
 };
-#define TOWER_INCIDENT_KIND_COUNT 21
+#define TOWER_INCIDENT_KIND_COUNT 24
 
 /* What stood in, and for how many frames: the pump's origins, and LAME standing in for ffmpeg. */
 #define TOWER_INCIDENT_SPARE TOWER_ORIGIN_COUNT
@@ -45,7 +49,7 @@ enum tower_incident_kind {
 
 #define TOWER_INCIDENT_SUBJECT_BYTES 48
 #define TOWER_INCIDENT_CAUSE_BYTES 16
-#define TOWER_INCIDENT_DETAIL_BYTES 128
+#define TOWER_INCIDENT_DETAIL_BYTES 256
 
 struct tower_incident {
     enum tower_incident_kind kind;
@@ -62,7 +66,7 @@ struct tower_incident {
     uint64_t count;                         /* of what the kind counts: 0 where it counts nothing */
     uint64_t more; /* above 0: it is a sum of so many of this kind, each too soon after another */
     /* Filled in by the journal. */
-    uint64_t number; /* counted from 1, for as long as the region lives */
+    uint64_t number; /* counted from 1, for as long as the transmitter runs */
     int64_t unix_ms; /* when it happened, by the wall clock */
 };
 
@@ -83,13 +87,12 @@ struct tower_journal_config {
     void (*look)(void *user);
     void *user;
     /* The region that another process left, whose incidents and numbers this one goes on with; 0 or
-     * below: none. And how much of it is the state of who settles. */
+     * below: none. */
     int carried_fd;
-    size_t state_bytes;
 };
 
 struct tower_journal_stats {
-    uint64_t incidents;        /* recorded so far */
+    uint64_t incidents;        /* recorded so far: the number of the last */
     uint64_t submissions_lost; /* the ring was full */
     uint64_t lines_lost;       /* the file did not take them */
     int64_t began_unix_ms;     /* tells its numbers from those of the process before */
@@ -97,10 +100,11 @@ struct tower_journal_stats {
 
 struct tower_journal;
 
-/* If the carried region holds it is this journal's; if not, it stays open and the caller's. Open
- * the file (made with mode 0640); nothing is written yet. A last line without its end, from a
- * process that was killed, is ended before the next one is written. Errors: -EINVAL (no regular
- * file, or a value out of range), -ENAMETOOLONG, -ENOMEM, -EMFILE, or what open() says. */
+/* If the carried region holds it is this journal's, without those incidents that do not; if not, it
+ * stays open and the caller's, a warning is logged, and the journal begins anew. Open the file
+ * (made with mode 0640); nothing is written yet. A last line without its end, from a process that
+ * was killed, is ended before the next one is written. Errors: -EINVAL (no regular file, or a value
+ * out of range), -ENAMETOOLONG, -ENOMEM, -EMFILE, or what open() says. */
 int tower_journal_new(const struct tower_journal_config *config,
                       struct tower_journal **ret_journal);
 /* Stops it first. Takes NULL. */
@@ -109,9 +113,14 @@ void tower_journal_free(struct tower_journal *journal);
 /* The descriptor of the region; the journal's to close. */
 int tower_journal_fd(const struct tower_journal *journal);
 
-/* The `state_bytes` of the region, aligned for anything; all zeros unless it is carried. It is
- * plain data, and as a process that was killed left it: to be checked before it is believed. */
-void *tower_journal_state(const struct tower_journal *journal, bool *ret_is_carried);
+/* Keep `bytes` of plain data beside the incidents, in place of those of the last call: one of the
+ * two is there, and whole, at any time. On the journal's thread alone. At most
+ * TOWER_JOURNAL_STATE_BYTES: more is not kept. */
+#define TOWER_JOURNAL_STATE_BYTES 8192
+void tower_journal_save_state(struct tower_journal *journal, const void *state, size_t bytes);
+/* Copy what another process last kept so, before the start: to be checked before it is believed.
+ * Returns false, with `ret_state` untouched, if there is nothing of that size. */
+bool tower_journal_saved_state(const struct tower_journal *journal, void *ret_state, size_t bytes);
 
 /* Start the thread. Errors: -EALREADY, -EAGAIN. What is submitted before is written then. */
 int tower_journal_start(struct tower_journal *journal);
@@ -140,8 +149,15 @@ const char *tower_incident_kind_name(enum tower_incident_kind kind);
 /* "live", ..., "repair", "spare"; "unknown" for anything else. */
 const char *tower_incident_frames_name(unsigned what);
 
-/* Give it a cause: a word, cut at its end. */
+/* Give it a cause, a word, or a detail; cut where it is too long. */
 void tower_incident_set_cause(struct tower_incident *incident, const char *cause);
+void tower_incident_set_detail(struct tower_incident *incident, const char *detail);
+
+/* Bytes in its texts that are no UTF-8 become question marks. */
+void tower_incident_mend(struct tower_incident *incident);
+
+/* Could it be one that was recorded: is each field in its bounds, and every text one? Pure. */
+bool tower_incident_is_sound(const struct tower_incident *incident);
 
 /* One with no substitute, no duration and nothing else. */
 void tower_incident_init(struct tower_incident *incident, enum tower_incident_kind kind,

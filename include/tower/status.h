@@ -42,7 +42,9 @@ struct tower_keeper_status {
     uint64_t replaced[TOWER_REPLACEMENT_COUNT];    /* those before it, by why */
     enum tower_replacement why;                    /* the last one was; from generation 2 on */
     int64_t replaced_ns;                           /* when, on the clock */
+    uint64_t lost_state;                           /* times what is carried was given up */
     uint64_t requests;                             /* reloads and upgrades that were asked for */
+    enum tower_replacement request;                /* which of the two the last was */
     char request_error[TOWER_REQUEST_ERROR_BYTES]; /* why the last was refused; "": it was not */
 };
 

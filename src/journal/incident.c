@@ -12,6 +12,8 @@
 
 #define NS_PER_MS 1e6
 #define REAL_DIGITS 9
+#define COUNT_MAX ((uint64_t)INT64_MAX)
+#define UNIX_MS_MAX INT64_C(253402300799999) /* the end of the year 9999 */
 
 static const char *const kind_names[TOWER_INCIDENT_KIND_COUNT] = {
     [TOWER_INCIDENT_STARTED] = "started",
@@ -35,6 +37,9 @@ static const char *const kind_names[TOWER_INCIDENT_KIND_COUNT] = {
     [TOWER_INCIDENT_UPGRADED] = "upgraded",
     [TOWER_INCIDENT_KEEPER_KILLED] = "keeper-killed",
     [TOWER_INCIDENT_ORIGIN_CHANGED] = "origin-changed",
+    [TOWER_INCIDENT_STATE_LOST] = "state-lost",
+    [TOWER_INCIDENT_RELOAD_REFUSED] = "reload-refused",
+    [TOWER_INCIDENT_UPGRADE_REFUSED] = "upgrade-refused",
 };
 
 const char *tower_incident_kind_name(enum tower_incident_kind kind) {
@@ -45,17 +50,70 @@ const char *tower_incident_frames_name(unsigned what) {
     return what == TOWER_INCIDENT_SPARE ? "spare" : tower_origin_name((enum tower_origin)what);
 }
 
+/* `text` cut at a character. */
+static void set_text(char *to, size_t bytes, const char *text) {
+    size_t length = tower_utf8_cut(text, strlen(text), bytes - 1);
+    memcpy(to, text, length);
+    to[length] = '\0';
+}
+
 void tower_incident_init(struct tower_incident *incident, enum tower_incident_kind kind,
                          int64_t at_ns, uint64_t frame, const char *subject) {
     *incident = (struct tower_incident){
         .kind = kind, .at_ns = at_ns, .frame = frame, .to_substitute_ns = -1, .duration_ns = -1};
-    size_t length = strlen(subject);
-    length = tower_utf8_cut(subject, length, sizeof incident->subject - 1);
-    memcpy(incident->subject, subject, length);
+    set_text(incident->subject, sizeof incident->subject, subject);
 }
 
 void tower_incident_set_cause(struct tower_incident *incident, const char *cause) {
-    (void)snprintf(incident->cause, sizeof incident->cause, "%s", cause);
+    set_text(incident->cause, sizeof incident->cause, cause);
+}
+
+void tower_incident_set_detail(struct tower_incident *incident, const char *detail) {
+    set_text(incident->detail, sizeof incident->detail, detail);
+}
+
+/* ---- from outside ---- */
+
+static void mend_text(char *text) {
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t length = tower_utf8_length(text, left);
+        if (length == 0)
+            *text = '?';
+        length = length > 0 ? length : 1;
+        text += length;
+        left -= length;
+    }
+}
+
+void tower_incident_mend(struct tower_incident *incident) {
+    mend_text(incident->subject);
+    mend_text(incident->cause);
+    mend_text(incident->detail);
+}
+
+static bool is_text(const char *text, size_t bytes) {
+    size_t length = strnlen(text, bytes);
+    return length < bytes && tower_utf8_is_valid(text, length);
+}
+
+bool tower_incident_is_sound(const struct tower_incident *incident) {
+    const uint64_t counts[] = {incident->frame, incident->frames_missed, incident->listeners_lost,
+                               incident->count, incident->more,          incident->number};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        if (counts[i] > COUNT_MAX)
+            return false;
+    }
+    for (unsigned i = 0; i < TOWER_INCIDENT_FRAMES; i++) {
+        if (incident->frames[i] > COUNT_MAX)
+            return false;
+    }
+    return (unsigned)incident->kind < TOWER_INCIDENT_KIND_COUNT &&
+           incident->kind != TOWER_INCIDENT_ORIGIN_CHANGED && incident->number > 0 &&
+           incident->unix_ms >= 0 && incident->unix_ms <= UNIX_MS_MAX &&
+           is_text(incident->subject, sizeof incident->subject) &&
+           is_text(incident->cause, sizeof incident->cause) &&
+           is_text(incident->detail, sizeof incident->detail);
 }
 
 /* ---- in words ---- */
@@ -138,19 +196,29 @@ static void print_what(const struct tower_incident *incident, FILE *out) {
         (void)fprintf(out, "%" PRIu64 " lines of the journal are lost", incident->count);
         break;
     case TOWER_INCIDENT_WORKER_KILLED:
-        (void)fputs("the worker died and was replaced", out);
+        (void)fprintf(out, "%s died%s%s and was replaced", subject, *incident->cause ? " by " : "",
+                      incident->cause);
         break;
     case TOWER_INCIDENT_WORKER_STALLED:
-        (void)fputs("the worker hung and was replaced", out);
+        (void)fprintf(out, "%s put nothing on air and was replaced", subject);
         break;
     case TOWER_INCIDENT_RELOADED:
-        (void)fputs("the settings were read anew", out);
+        (void)fprintf(out, "the settings were read anew, and %s was replaced", subject);
         break;
     case TOWER_INCIDENT_UPGRADED:
-        (void)fputs("the program was replaced", out);
+        (void)fprintf(out, "the program was replaced, and with it %s", subject);
         break;
     case TOWER_INCIDENT_KEEPER_KILLED:
-        (void)fputs("the keeper died, and the worker goes on as one", out);
+        (void)fprintf(out, "%s died, and the worker went on as one", subject);
+        break;
+    case TOWER_INCIDENT_STATE_LOST:
+        (void)fputs("what a worker was to go on with was given up", out);
+        break;
+    case TOWER_INCIDENT_RELOAD_REFUSED:
+        (void)fputs("the settings stay as they are", out);
+        break;
+    case TOWER_INCIDENT_UPGRADE_REFUSED:
+        (void)fputs("the program stays as it is", out);
         break;
     case TOWER_INCIDENT_ORIGIN_CHANGED:
         break;

@@ -3,10 +3,9 @@
 
 #include "fd.h"
 #include "journal_file.h"
+#include "journal_memory.h"
 #include "thread.h"
-#include "utf8.h"
 #include "tower/log.h"
-#include "tower/region.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,19 +21,6 @@
 #define MINUTE_NS (60 * TOWER_NS_PER_S)
 /* With its two parts, and room in each for some lines at their longest. */
 #define FILE_BYTES_MIN 4096
-
-#define MAGIC UINT64_C(0x6c616e72756f6a31)
-#define STATE_ALIGN ((size_t)64)
-
-/* What outlives the process. */
-struct memory {
-    uint64_t magic;
-    uint64_t bytes; /* of this struct, and: */
-    uint64_t state_bytes;
-    int64_t began_unix_ms;
-    _Atomic uint64_t last_number;
-    struct tower_incident kept[TOWER_JOURNAL_KEPT]; /* number n at n - 1 modulo */
-};
 
 struct slot {
     /* Position in the order of all submissions that this slot is ready for: `position` when it may
@@ -54,10 +40,8 @@ struct tower_journal {
     /* Constant after new. */
     struct tower_journal_config config;
     bool has_file;
-    bool is_carried;
     struct tower_region region;
-    struct memory *memory;
-    void *state;
+    struct tower_journal_memory *memory; /* in it; each field has its owner */
     int wake_fd;
 
     /* Owned by the caller of start and stop. */
@@ -68,22 +52,16 @@ struct tower_journal {
     /* Owned by the journal's thread. */
     struct tower_journal_file file;
     uint64_t next_out;
-    uint64_t told_submissions_lost;
-    uint64_t last_frame;   /* that an incident was at */
-    uint64_t unsaid_lines; /* lost since a line was last written */
-    int lines_error;       /* why */
+    uint64_t last_frame; /* that an incident was at */
+    int lines_error;     /* why the last line was lost; 0: in another process */
     struct rate rates[TOWER_INCIDENT_KIND_COUNT];
 
-    pthread_mutex_t lock; /* guards memory->kept and the number of the last */
+    pthread_mutex_t lock; /* guards memory->kept */
 
     /* Atomic: written by anyone. */
     _Atomic bool is_stopping;
     _Atomic bool is_orphaned; /* nobody waits for the thread: what it calls may be gone */
     _Atomic uint64_t next_in;
-    _Atomic uint64_t submissions_lost;
-    /* Atomic: written by the journal's thread, read by anyone. */
-    _Atomic uint64_t incidents;
-    _Atomic uint64_t lines_lost;
     struct slot slots[SLOTS];
 };
 
@@ -95,60 +73,16 @@ static int64_t wall_ms(struct tower_journal *journal, int64_t at_ns) {
     return (wall_ns - (tower_clock_now_ns(journal->config.clock) - at_ns)) / 1000000;
 }
 
-/* Is what another process left fit to be gone on with? */
-static bool is_sound(const struct tower_journal *journal, const struct memory *memory) {
-    return memory->magic == MAGIC && memory->bytes == sizeof *memory &&
-           memory->state_bytes == journal->config.state_bytes &&
-           memory->last_number < UINT64_MAX / 2;
-}
-
-/* Whatever is in them, they can be shown. */
-static void mend(struct memory *memory) {
-    for (size_t i = 0; i < TOWER_JOURNAL_KEPT; i++) {
-        struct tower_incident *incident = &memory->kept[i];
-        incident->subject[sizeof incident->subject - 1] = '\0';
-        incident->cause[sizeof incident->cause - 1] = '\0';
-        incident->detail[sizeof incident->detail - 1] = '\0';
-        if (!tower_utf8_is_valid(incident->cause, strlen(incident->cause)))
-            incident->cause[0] = '\0';
-    }
-}
-
 static int open_memory(struct tower_journal *journal) {
-    const size_t state_at = (sizeof(struct memory) + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
-    const size_t bytes = state_at + journal->config.state_bytes;
-    struct tower_region *region = &journal->region;
-    int error = journal->config.carried_fd > 0
-                    ? tower_region_open(region, journal->config.carried_fd, bytes)
-                    : -ENOENT;
-    journal->is_carried = error == 0 && is_sound(journal, region->memory);
-    if (error == 0 && !journal->is_carried) {
-        region->fd = -1; /* the caller's still */
-        tower_region_done(region);
-    }
-    error = journal->is_carried ? 0 : tower_region_init(region, "tower-journal", bytes);
-    if (error < 0)
-        return error;
-    journal->memory = region->memory;
-    journal->state = (char *)region->memory + state_at;
-    if (journal->is_carried) {
-        mend(journal->memory);
-        return 0;
-    }
-    journal->memory->magic = MAGIC;
-    journal->memory->bytes = sizeof *journal->memory;
-    journal->memory->state_bytes = journal->config.state_bytes;
-    journal->memory->began_unix_ms = wall_ms(journal, tower_clock_now_ns(journal->config.clock));
-    return 0;
+    int64_t now_ns = tower_clock_now_ns(journal->config.clock);
+    int error = tower_journal_memory_open(&journal->region, journal->config.carried_fd, now_ns,
+                                          wall_ms(journal, now_ns));
+    journal->memory = journal->region.memory;
+    return error;
 }
 
 int tower_journal_fd(const struct tower_journal *journal) {
     return journal->region.fd;
-}
-
-void *tower_journal_state(const struct tower_journal *journal, bool *ret_is_carried) {
-    *ret_is_carried = journal->is_carried;
-    return journal->state;
 }
 
 int tower_journal_new(const struct tower_journal_config *config,
@@ -176,6 +110,9 @@ int tower_journal_new(const struct tower_journal_config *config,
     if (error == 0 && has_file)
         error = tower_journal_file_open(&journal->file, config->path, config->file_bytes);
     if (error < 0) {
+        /* One that was not made here is the caller's still. */
+        if (journal->memory && journal->region.fd == config->carried_fd)
+            journal->region.fd = -1;
         tower_journal_free(journal);
         return error;
     }
@@ -205,7 +142,7 @@ void tower_journal_add(struct tower_journal *journal, const struct tower_inciden
         slot = &journal->slots[position % SLOTS];
         uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
         if (turn < position) {
-            atomic_fetch_add_explicit(&journal->submissions_lost, 1, memory_order_relaxed);
+            atomic_fetch_add_explicit(&journal->memory->submissions_lost, 1, memory_order_relaxed);
             return;
         }
         if (turn == position &&
@@ -245,52 +182,68 @@ static int append_line(struct tower_journal *journal, const struct tower_inciden
 }
 
 static void note_lost_line(struct tower_journal *journal, int error) {
-    if (journal->unsaid_lines == 0)
+    if (journal->memory->unsaid_lines == 0)
         tower_log(TOWER_LOG_WARNING, "journal",
                   "%s takes no line: %s; they are counted, and the next ones tried",
                   journal->file.path, strerror(-error));
     journal->lines_error = error;
-    journal->unsaid_lines++;
-    atomic_fetch_add_explicit(&journal->lines_lost, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&journal->memory->lines_lost, 1, memory_order_relaxed);
+    journal->memory->unsaid_lines++;
 }
 
 static void keep(struct tower_journal *journal, struct tower_incident *incident) {
-    struct memory *memory = journal->memory;
     pthread_mutex_lock(&journal->lock);
-    incident->number = atomic_load_explicit(&memory->last_number, memory_order_relaxed) + 1;
-    memory->kept[(incident->number - 1) % TOWER_JOURNAL_KEPT] = *incident;
-    /* Last, so that who comes after a death before it finds no half one. */
-    atomic_store_explicit(&memory->last_number, incident->number, memory_order_release);
+    tower_journal_memory_put(journal->memory, incident);
     pthread_mutex_unlock(&journal->lock);
-    atomic_fetch_add_explicit(&journal->incidents, 1, memory_order_relaxed);
+}
+
+/* Who dies before the last store here leaves a line to be written once more: at worst it is there
+ * twice, under one number. */
+static void write_line(struct tower_journal *journal, const struct tower_incident *incident) {
+    int error = journal->has_file ? append_line(journal, incident) : 0;
+    if (atomic_load(&journal->is_orphaned))
+        pthread_exit(NULL);
+    if (error < 0)
+        note_lost_line(journal, error);
+    journal->memory->written_number = incident->number;
 }
 
 static void write_incident(struct tower_journal *journal, const struct tower_incident *incident) {
     struct tower_incident numbered = *incident;
     numbered.unix_ms = wall_ms(journal, incident->at_ns);
+    tower_incident_mend(&numbered);
     journal->last_frame = incident->frame;
     keep(journal, &numbered);
-    if (!journal->has_file)
-        return;
-    int error = append_line(journal, &numbered);
-    if (atomic_load(&journal->is_orphaned))
-        pthread_exit(NULL);
-    if (error < 0)
-        note_lost_line(journal, error);
+    write_line(journal, &numbered);
+}
+
+/* Those which another process kept and did not come to write. */
+static void write_left_lines(struct tower_journal *journal) {
+    const struct tower_journal_memory *memory = journal->memory;
+    uint64_t last = atomic_load_explicit(&memory->last_number, memory_order_relaxed);
+    uint64_t number = memory->written_number + 1;
+    if (last > TOWER_JOURNAL_KEPT && number <= last - TOWER_JOURNAL_KEPT)
+        number = last - TOWER_JOURNAL_KEPT + 1;
+    for (; number <= last; number++) {
+        const struct tower_incident *incident = tower_journal_memory_get(memory, number);
+        if (incident)
+            write_line(journal, incident);
+    }
 }
 
 /* The file takes lines again: said once, in both places. */
 static void say_lost_lines(struct tower_journal *journal, uint64_t frame) {
     struct tower_incident incident;
-    uint64_t n = journal->unsaid_lines;
+    uint64_t n = journal->memory->unsaid_lines;
     tower_incident_init(&incident, TOWER_INCIDENT_LINES_LOST,
                         tower_clock_now_ns(journal->config.clock), frame, "journal");
     incident.count = n;
     tower_incident_set_cause(&incident, "file");
-    (void)snprintf(incident.detail, sizeof incident.detail, "%s", strerror(-journal->lines_error));
+    if (journal->lines_error < 0)
+        tower_incident_set_detail(&incident, strerror(-journal->lines_error));
     tower_log(TOWER_LOG_WARNING, "journal", "%s takes lines again; %llu are lost",
               journal->file.path, (unsigned long long)n);
-    journal->unsaid_lines = 0;
+    journal->memory->unsaid_lines = 0;
     write_incident(journal, &incident);
 }
 
@@ -327,9 +280,9 @@ void tower_journal_record(struct tower_journal *journal, const struct tower_inci
     }
     if (rate->n < TOWER_JOURNAL_PER_MINUTE) {
         rate->n++;
-        uint64_t unsaid_lines = journal->unsaid_lines;
+        uint64_t unsaid_lines = journal->memory->unsaid_lines;
         write_incident(journal, incident);
-        if (unsaid_lines > 0 && journal->unsaid_lines == unsaid_lines)
+        if (unsaid_lines > 0 && journal->memory->unsaid_lines == unsaid_lines)
             say_lost_lines(journal, incident->frame);
     } else {
         add_to_sum(&rate->sum, incident);
@@ -349,16 +302,17 @@ static void write_sums(struct tower_journal *journal, bool is_last) {
 
 static void say_lost_submissions(struct tower_journal *journal) {
     struct tower_incident incident;
-    uint64_t lost = atomic_load_explicit(&journal->submissions_lost, memory_order_relaxed);
-    if (lost == journal->told_submissions_lost)
+    struct tower_journal_memory *memory = journal->memory;
+    uint64_t lost = atomic_load_explicit(&memory->submissions_lost, memory_order_relaxed);
+    if (lost == memory->told_submissions_lost)
         return;
     tower_incident_init(&incident, TOWER_INCIDENT_LINES_LOST,
                         tower_clock_now_ns(journal->config.clock), journal->last_frame, "journal");
-    incident.count = lost - journal->told_submissions_lost;
+    incident.count = lost - memory->told_submissions_lost;
     tower_incident_set_cause(&incident, "queue");
     (void)snprintf(incident.detail, sizeof incident.detail,
                    "more happened at once than it could take");
-    journal->told_submissions_lost = lost;
+    memory->told_submissions_lost = lost;
     tower_journal_record(journal, &incident);
 }
 
@@ -377,6 +331,7 @@ static void turn(struct tower_journal *journal) {
 static void *run(void *arg) {
     struct tower_journal *journal = arg;
     bool is_last;
+    write_left_lines(journal);
     do {
         is_last = atomic_load(&journal->is_stopping);
         turn(journal);
@@ -415,6 +370,30 @@ void tower_journal_stop(struct tower_journal *journal) {
     journal->is_started = false;
 }
 
+/* ---- what is kept beside ---- */
+
+/* The other one is written, and then is the one. */
+void tower_journal_save_state(struct tower_journal *journal, const void *state, size_t bytes) {
+    struct tower_journal_memory *memory = journal->memory;
+    uint32_t next = atomic_load_explicit(&memory->current_state, memory_order_relaxed) + 1;
+    struct tower_journal_state *place = &memory->states[next % 2];
+    if (bytes > sizeof place->data)
+        return;
+    place->bytes = bytes;
+    memcpy(place->data, state, bytes);
+    atomic_store_explicit(&memory->current_state, next, memory_order_release);
+}
+
+bool tower_journal_saved_state(const struct tower_journal *journal, void *ret_state, size_t bytes) {
+    const struct tower_journal_memory *memory = journal->memory;
+    uint32_t current = atomic_load_explicit(&memory->current_state, memory_order_relaxed);
+    const struct tower_journal_state *place = &memory->states[current % 2];
+    if (bytes == 0 || bytes > sizeof place->data || place->bytes != bytes)
+        return false;
+    memcpy(ret_state, place->data, bytes);
+    return true;
+}
+
 /* ---- reading ---- */
 
 size_t tower_journal_read(struct tower_journal *journal, uint64_t since,
@@ -426,18 +405,22 @@ size_t tower_journal_read(struct tower_journal *journal, uint64_t since,
     /* Above the last: of a process before this one, of which nothing is left. */
     if (since <= last && since >= first)
         first = since + 1;
-    for (uint64_t i = first; i <= last && n < n_max; i++)
-        ret_incidents[n++] = journal->memory->kept[(i - 1) % TOWER_JOURNAL_KEPT];
+    for (uint64_t i = first; i <= last && n < n_max; i++) {
+        const struct tower_incident *incident = tower_journal_memory_get(journal->memory, i);
+        if (incident)
+            ret_incidents[n++] = *incident;
+    }
     pthread_mutex_unlock(&journal->lock);
     return n;
 }
 
 void tower_journal_get_stats(const struct tower_journal *journal,
                              struct tower_journal_stats *ret_stats) {
+    const struct tower_journal_memory *memory = journal->memory;
     *ret_stats = (struct tower_journal_stats){
-        .incidents = atomic_load_explicit(&journal->incidents, memory_order_relaxed),
-        .submissions_lost = atomic_load_explicit(&journal->submissions_lost, memory_order_relaxed),
-        .lines_lost = atomic_load_explicit(&journal->lines_lost, memory_order_relaxed),
-        .began_unix_ms = journal->memory->began_unix_ms,
+        .incidents = atomic_load_explicit(&memory->last_number, memory_order_relaxed),
+        .submissions_lost = atomic_load_explicit(&memory->submissions_lost, memory_order_relaxed),
+        .lines_lost = atomic_load_explicit(&memory->lines_lost, memory_order_relaxed),
+        .began_unix_ms = memory->began_unix_ms,
     };
 }

@@ -49,6 +49,7 @@ struct memory {
 
     /* Written by the keeper, read by the worker: odd while it is written. */
     _Atomic uint64_t request_sequence;
+    uint32_t request; /* what it was */
     char request_error[TOWER_REQUEST_ERROR_BYTES];
 };
 
@@ -244,7 +245,8 @@ void tower_carried_description(const struct tower_carried *carried,
     ret_text[TOWER_SERVICE_MANAGER_STATUS_BYTES - 1] = '\0';
 }
 
-void tower_carried_tell_request(struct tower_carried *carried, const char *error) {
+void tower_carried_tell_request(struct tower_carried *carried, enum tower_replacement what,
+                                const char *error) {
     struct memory *memory = carried->memory;
     /* Told on as JSON: what another program had to say may be in it. */
     size_t length = tower_utf8_cut(error, strlen(error), sizeof memory->request_error - 1);
@@ -254,6 +256,7 @@ void tower_carried_tell_request(struct tower_carried *carried, const char *error
     }
     uint64_t writing = atomic_load(&memory->request_sequence) | 1;
     atomic_store(&memory->request_sequence, writing);
+    memory->request = (uint32_t)what;
     memcpy(memory->request_error, error, length);
     memory->request_error[length] = '\0';
     atomic_store(&memory->request_sequence, writing + 1);
@@ -283,5 +286,9 @@ void tower_carried_get_status(const struct tower_carried *carried,
         .replaced_ns = report->generation > 1 ? report->replaced_ns : INT64_MIN,
     };
     memcpy(ret_status->replaced, report->replaced, sizeof ret_status->replaced);
+    ret_status->lost_state = report->lost_state;
     ret_status->requests = read_request(carried->memory, ret_status->request_error);
+    ret_status->request = carried->memory->request == TOWER_REPLACED_UPGRADED
+                              ? TOWER_REPLACED_UPGRADED
+                              : TOWER_REPLACED_RELOADED;
 }

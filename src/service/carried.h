@@ -37,10 +37,13 @@ struct tower_keeper_report {
     uint32_t generation; /* of the worker: counted from 1 */
     uint64_t replaced[TOWER_REPLACEMENT_COUNT];
     enum tower_replacement why; /* the last was replaced; from generation 2 on */
-    int signal_number;          /* that it died by; 0: none */
-    int64_t replaced_ns;        /* when, on the clock */
-    uint64_t frames_then;       /* on air, when it was */
-    uint64_t lost_state;        /* times that what was carried had to be given up */
+    pid_t replaced_pid;         /* of that process; of the keeper, if it was that */
+    uint32_t replaced_generation;
+    int signal_number;    /* that it died by; 0: none */
+    int exit_code;        /* that it ended with */
+    int64_t replaced_ns;  /* when, on the clock */
+    uint64_t frames_then; /* on air, when it was */
+    uint64_t lost_state;  /* times that what was carried had to be given up */
 };
 
 struct tower_carried;
@@ -111,9 +114,10 @@ void tower_carried_describe(struct tower_carried *carried, const char *text);
 void tower_carried_description(const struct tower_carried *carried,
                                char ret_text[TOWER_SERVICE_MANAGER_STATUS_BYTES]);
 
-/* Why the last reload or upgrade was refused, for whoever asked; "" if it was not. Counts those
- * that were asked for. By the keeper. */
-void tower_carried_tell_request(struct tower_carried *carried, const char *error);
+/* Why the last reload or upgrade (`what`) was refused, for whoever asked; "" if it was not. Counts
+ * those that were asked for. By the keeper. */
+void tower_carried_tell_request(struct tower_carried *carried, enum tower_replacement what,
+                                const char *error);
 
 /* What those who ask are told of the keeper. Any thread of the worker. */
 void tower_carried_get_status(const struct tower_carried *carried,

@@ -1,5 +1,5 @@
 /* incidents.c - notes in, incidents out. */
-#include "incidents.h"
+#include "incidents_state.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,34 +8,15 @@
 
 /* What every Layer III decoder delays by. */
 #define DECODER_DELAY_SAMPLES 529
-/* Changes of origin that are remembered: an input fault is seen up to dead_air_after late. */
-#define RUNS 64
-/* How far back it is known how many listeners had been lost. */
-#define SAMPLES 64
-
-/* From `at_ns` on the frames on air were of one origin; `totals` are those before. */
-struct run {
-    int64_t at_ns;
-    enum tower_origin origin;
-    uint64_t totals[TOWER_ORIGIN_COUNT];
-};
-
-struct lost_sample {
-    int64_t at_ns;
-    uint64_t lost;
-};
-
-/* An incident that lasts: how things stood when it began. */
-struct span {
-    int64_t since_ns;
-    uint64_t totals[TOWER_ORIGIN_COUNT];
-    uint64_t ticks_skipped;
-    uint64_t listeners_lost;
-};
-
-/* What the next process goes on with, in the journal's region: plain data. */
-struct state {
-    int64_t started_ns;
+struct tower_incidents {
+    /* Constant after start. */
+    struct tower_incidents_config config;
+    struct tower_journal *journal;
+    int64_t tick_ns;
+    uint64_t delay_samples;
+    uint64_t position_samples;
+    int64_t begun_ns; /* by this process */
+    bool is_running;
 
     /* Owned by the pump. */
     struct {
@@ -48,68 +29,15 @@ struct state {
     } pump;
 
     /* Owned by the journal's thread. */
-    struct run runs[RUNS];
-    uint64_t n_runs;
-    struct lost_sample samples[SAMPLES];
-    uint64_t n_samples;
-    struct tower_incident_counts before; /* what processes before this one counted */
-    struct tower_incident_counts counts; /* with that, when last asked for */
-    struct {
-        bool is_open;
-        int64_t to_substitute_ns;
-        struct span span;
-        int64_t back_ns; /* live again since; INT64_MIN: it is not */
-        uint64_t back_frame;
-        uint64_t back_totals[TOWER_ORIGIN_COUNT];
-    } outage;
-    struct span faults[TOWER_INPUT_FAULT_COUNT];
-    struct span encoder;
-    uint64_t missed_notes; /* of the journal's submissions_lost, up to here */
-    uint64_t told_skipped;
+    struct tower_incidents_state state;
+    struct tower_incident_counts before;         /* to be added to what the parts have counted */
+    bool is_fault_left[TOWER_INPUT_FAULT_COUNT]; /* told by another process, not seen by this one */
+    uint64_t missed_notes;                       /* of the journal's submissions_lost, up to here */
     int64_t skipped_seen_ns; /* that more were skipped than told; INT64_MIN: they were not */
-    uint64_t told_refused;
-    uint64_t told_refused_address;
-    int64_t told_refused_ns;
-    uint64_t told_fallback_errors;
-    bool is_fallback_failed;
-    struct span fallback;
-};
-
-struct tower_incidents {
-    /* Constant after start. */
-    struct tower_incidents_config config;
-    struct tower_journal *journal;
-    struct state *state; /* each field has its owner */
-    int64_t tick_ns;
-    uint64_t delay_samples;
-    uint64_t position_samples;
-    bool is_running;
 };
 
 static bool settle(void *user, struct tower_incident *incident);
 static void look(void *user);
-
-/* Anew, or where the process before left off. Whatever that left is taken for what it says, but may
- * not lead anywhere else. */
-static void begin_state(struct tower_incidents *incidents) {
-    bool is_carried;
-    struct state *state = tower_journal_state(incidents->journal, &is_carried);
-    incidents->state = state;
-    if (!is_carried)
-        state->told_refused_ns = INT64_MIN;
-    for (unsigned i = 0; i < RUNS; i++) {
-        if ((unsigned)state->runs[i].origin >= TOWER_ORIGIN_COUNT)
-            state->runs[i].origin = TOWER_ORIGIN_SILENCE;
-    }
-    state->before = state->counts;
-    /* The first frame tells of its origin, whatever it was before. */
-    state->pump.has_origin = false;
-    state->pump.is_withheld = false;
-    state->pump.tick_at_ns = INT64_MIN;
-    state->pump.written = 0;
-    state->missed_notes = 0;
-    state->skipped_seen_ns = INT64_MIN;
-}
 
 int tower_incidents_new(const struct tower_incidents_config *config,
                         struct tower_incidents **ret_incidents) {
@@ -126,14 +54,15 @@ int tower_incidents_new(const struct tower_incidents_config *config,
         .look = look,
         .user = incidents,
         .carried_fd = config->carried_fd,
-        .state_bytes = sizeof *incidents->state,
     };
     int error = tower_journal_new(&journal, &incidents->journal);
     if (error < 0) {
         free(incidents);
         return error;
     }
-    begin_state(incidents);
+    incidents->pump.tick_at_ns = INT64_MIN;
+    incidents->state.told_refused_ns = INT64_MIN;
+    incidents->skipped_seen_ns = INT64_MIN;
     *ret_incidents = incidents;
     return 0;
 }
@@ -153,32 +82,108 @@ static int64_t now_ns(const struct tower_incidents *incidents) {
     return tower_clock_now_ns(incidents->config.clock);
 }
 
+/* Neither is what it should be where a part began anew in the middle. */
+static uint64_t minus(uint64_t more, uint64_t less) {
+    return more > less ? more - less : 0;
+}
+
+/* The counters are those of the station: a part that has begun anew goes on where it was. */
 static void look_at_counts(struct tower_incidents *incidents) {
-    const struct tower_incident_counts *before = &incidents->state->before;
-    struct tower_incident_counts counts;
-    incidents->config.get_counts(incidents->config.user, &counts);
+    const struct tower_incident_counts *before = &incidents->before;
+    struct tower_incident_counts *counts = &incidents->state.counts;
+    incidents->config.get_counts(incidents->config.user, counts);
     for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
-        counts.frames_by_origin[i] += before->frames_by_origin[i];
-    counts.ticks_skipped += before->ticks_skipped;
-    counts.listeners_lost += before->listeners_lost;
-    counts.listeners_refused += before->listeners_refused;
-    counts.listeners_refused_address += before->listeners_refused_address;
-    counts.fallback_errors += before->fallback_errors;
-    incidents->state->counts = counts;
+        counts->frames_by_origin[i] += before->frames_by_origin[i];
+    counts->ticks_skipped += before->ticks_skipped;
+    counts->listeners_lost += before->listeners_lost;
+    counts->listeners_refused += before->listeners_refused;
+    counts->listeners_refused_address += before->listeners_refused_address;
+    counts->fallback_errors += before->fallback_errors;
+}
+
+/* ---- going on with what another process left ---- */
+
+/* What the parts have counted, and what is to be added so that nothing that was told is told again.
+ */
+static void join_counts(struct tower_incidents *incidents) {
+    struct tower_incidents_state *state = &incidents->state;
+    const struct tower_incident_counts old = state->counts;
+    struct tower_incident_counts *before = &incidents->before;
+    struct tower_incident_counts now;
+    incidents->config.get_counts(incidents->config.user, &now);
+    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
+        before->frames_by_origin[i] = minus(old.frames_by_origin[i], now.frames_by_origin[i]);
+    before->ticks_skipped = minus(old.ticks_skipped, now.ticks_skipped);
+    before->listeners_lost = minus(old.listeners_lost, now.listeners_lost);
+    before->listeners_refused = minus(old.listeners_refused, now.listeners_refused);
+    before->listeners_refused_address =
+        minus(old.listeners_refused_address, now.listeners_refused_address);
+    before->fallback_errors = minus(old.fallback_errors, now.fallback_errors);
+    look_at_counts(incidents);
+    memcpy(incidents->pump.totals, state->counts.frames_by_origin, sizeof incidents->pump.totals);
+}
+
+/* Killed between what it told and what it kept, the other process knew less than the journal. */
+static void agree_with_journal(struct tower_incidents *incidents) {
+    struct tower_incidents_state *state = &incidents->state;
+    struct tower_incident *all = malloc(TOWER_JOURNAL_KEPT * sizeof *all);
+    if (!all)
+        return;
+    size_t n = tower_journal_read(incidents->journal, 0, all, TOWER_JOURNAL_KEPT);
+    while (n > 0 && all[n - 1].kind != TOWER_INCIDENT_PROGRAMME_LOST &&
+           all[n - 1].kind != TOWER_INCIDENT_PROGRAMME_BACK)
+        n--;
+    bool is_lost = n > 0 && all[n - 1].kind == TOWER_INCIDENT_PROGRAMME_LOST;
+    if (n > 0 && !is_lost)
+        state->outage.is_open = 0;
+    if (is_lost && !state->outage.is_open) {
+        state->outage.is_open = 1;
+        state->outage.back_ns = INT64_MIN;
+        state->outage.span =
+            (struct tower_incidents_span){.since_ns = all[n - 1].at_ns,
+                                          .ticks_skipped = state->counts.ticks_skipped,
+                                          .listeners_lost = state->counts.listeners_lost};
+        tower_incidents_span_mend(&state->outage.span, incidents->begun_ns);
+        memcpy(state->outage.span.totals, state->counts.frames_by_origin,
+               sizeof state->outage.span.totals);
+    }
+    free(all);
+}
+
+static void go_on(struct tower_incidents *incidents) {
+    struct tower_incidents_state *state = &incidents->state;
+    struct tower_journal_stats journal;
+    bool is_saved = tower_journal_saved_state(incidents->journal, state, sizeof *state);
+    if (!is_saved)
+        state->started_ns = incidents->begun_ns;
+    tower_incidents_state_mend(state, incidents->begun_ns);
+    join_counts(incidents);
+    if (!is_saved)
+        state->told_requests = state->counts.requests;
+    if (*incidents->config.fallback_path == '\0')
+        state->is_fallback_failed = 0;
+    agree_with_journal(incidents);
+    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++)
+        incidents->is_fault_left[i] = state->is_fault_told[i] != 0;
+    tower_journal_get_stats(incidents->journal, &journal);
+    incidents->missed_notes = journal.submissions_lost;
 }
 
 int tower_incidents_start(struct tower_incidents *incidents, int64_t encoder_delay_ns,
                           uint64_t position_samples, bool is_first) {
     struct tower_incident incident;
+    incidents->begun_ns = now_ns(incidents);
     incidents->position_samples = position_samples;
     incidents->delay_samples =
         DECODER_DELAY_SAMPLES +
         (uint64_t)((encoder_delay_ns * TOWER_RATE_HZ + TOWER_NS_PER_S / 2) / TOWER_NS_PER_S);
     if (is_first) {
-        incidents->state->started_ns = now_ns(incidents);
-        tower_incident_init(&incident, TOWER_INCIDENT_STARTED, incidents->state->started_ns, 0,
+        incidents->state.started_ns = incidents->begun_ns;
+        tower_incident_init(&incident, TOWER_INCIDENT_STARTED, incidents->begun_ns, 0,
                             "transmitter");
         tower_journal_add(incidents->journal, &incident);
+    } else {
+        go_on(incidents);
     }
     int error = tower_journal_start(incidents->journal);
     incidents->is_running = error == 0;
@@ -192,7 +197,7 @@ void tower_incidents_stop(struct tower_incidents *incidents, uint64_t air_frames
         return;
     incidents->is_running = false;
     tower_incident_init(&incident, TOWER_INCIDENT_STOPPED, at_ns, air_frames, "transmitter");
-    incident.duration_ns = at_ns - incidents->state->started_ns;
+    incident.duration_ns = at_ns - incidents->state.started_ns;
     tower_journal_add(incidents->journal, &incident);
     tower_journal_stop(incidents->journal);
 }
@@ -207,39 +212,38 @@ static uint64_t mp3_frame_of(const struct tower_incidents *incidents, uint64_t w
 }
 
 void tower_incidents_note_tick(struct tower_incidents *incidents) {
-    int64_t at_ns = now_ns(incidents), before_ns = incidents->state->pump.tick_at_ns;
-    incidents->state->pump.tick_at_ns = at_ns;
-    incidents->state->pump.is_withheld = false;
+    int64_t at_ns = now_ns(incidents), before_ns = incidents->pump.tick_at_ns;
+    incidents->pump.tick_at_ns = at_ns;
+    incidents->pump.is_withheld = false;
     if (before_ns == INT64_MIN || at_ns - before_ns < incidents->tick_ns + TOWER_INCIDENT_STALL_NS)
         return;
     struct tower_incident incident;
     tower_incident_init(&incident, TOWER_INCIDENT_STALLED, at_ns,
-                        mp3_frame_of(incidents, incidents->state->pump.written), "pump");
+                        mp3_frame_of(incidents, incidents->pump.written), "pump");
     incident.duration_ns = at_ns - before_ns - incidents->tick_ns;
     tower_journal_add(incidents->journal, &incident);
 }
 
 void tower_incidents_note_withheld(struct tower_incidents *incidents) {
-    incidents->state->pump.is_withheld = true;
+    incidents->pump.is_withheld = true;
 }
 
 void tower_incidents_note_written(struct tower_incidents *incidents, enum tower_origin origin) {
-    if (!incidents->state->pump.has_origin || incidents->state->pump.origin != origin) {
+    if (!incidents->pump.has_origin || incidents->pump.origin != origin) {
         struct tower_incident note;
-        tower_incident_init(&note, TOWER_INCIDENT_ORIGIN_CHANGED, incidents->state->pump.tick_at_ns,
-                            mp3_frame_of(incidents, incidents->state->pump.written), "programme");
+        tower_incident_init(&note, TOWER_INCIDENT_ORIGIN_CHANGED, incidents->pump.tick_at_ns,
+                            mp3_frame_of(incidents, incidents->pump.written), "programme");
         note.count = (uint64_t)origin;
-        tower_incident_set_cause(&note,
-                                 incidents->state->pump.is_withheld ? "dead-air" : "no-audio");
-        note.to_substitute_ns = now_ns(incidents) - incidents->state->pump.tick_at_ns;
-        memcpy(note.frames, incidents->state->pump.totals, sizeof incidents->state->pump.totals);
+        tower_incident_set_cause(&note, incidents->pump.is_withheld ? "dead-air" : "no-audio");
+        note.to_substitute_ns = now_ns(incidents) - incidents->pump.tick_at_ns;
+        memcpy(note.frames, incidents->pump.totals, sizeof incidents->pump.totals);
         tower_journal_add(incidents->journal, &note);
-        incidents->state->pump.origin = origin;
-        incidents->state->pump.has_origin = true;
+        incidents->pump.origin = origin;
+        incidents->pump.has_origin = true;
     }
-    incidents->state->pump.written++;
+    incidents->pump.written++;
     if ((unsigned)origin < TOWER_ORIGIN_COUNT)
-        incidents->state->pump.totals[origin]++;
+        incidents->pump.totals[origin]++;
 }
 
 /* ---- the ingest thread's and the encoder's ---- */
@@ -297,14 +301,11 @@ void tower_incidents_note_replaced(struct tower_incidents *incidents,
                                    const struct tower_incident_replacement *replacement,
                                    uint64_t frame) {
     struct tower_incident incident;
-    bool is_keeper = replacement->kind == TOWER_INCIDENT_KEEPER_KILLED;
     tower_incident_init(&incident, replacement->kind, replacement->at_ns, frame,
-                        is_keeper ? "keeper" : "worker");
+                        replacement->subject);
     tower_incident_set_cause(&incident, replacement->cause);
-    if (replacement->signal_number != 0)
-        (void)snprintf(incident.detail, sizeof incident.detail, "signal %d",
-                       replacement->signal_number);
-    incident.to_substitute_ns = now_ns(incidents) - replacement->at_ns;
+    tower_incident_set_detail(&incident, replacement->detail);
+    incident.duration_ns = incident.to_substitute_ns = now_ns(incidents) - replacement->silent_ns;
     incident.listeners_lost = replacement->listeners_lost;
     tower_journal_add(incidents->journal, &incident);
 }
@@ -313,10 +314,12 @@ void tower_incidents_note_replaced(struct tower_incidents *incidents,
 
 static void totals_at(const struct tower_incidents *incidents, int64_t at_ns,
                       uint64_t ret_totals[TOWER_ORIGIN_COUNT]) {
-    const struct run *run = NULL, *next = NULL;
-    uint64_t first = incidents->state->n_runs > RUNS ? incidents->state->n_runs - RUNS : 0;
-    for (uint64_t i = incidents->state->n_runs; i > first; i--) {
-        run = &incidents->state->runs[(i - 1) % RUNS];
+    const struct tower_incidents_run *run = NULL, *next = NULL;
+    uint64_t first = incidents->state.n_runs > TOWER_INCIDENTS_RUNS
+                         ? incidents->state.n_runs - TOWER_INCIDENTS_RUNS
+                         : 0;
+    for (uint64_t i = incidents->state.n_runs; i > first; i--) {
+        run = &incidents->state.runs[(i - 1) % TOWER_INCIDENTS_RUNS];
         if (run->at_ns <= at_ns)
             break;
         next = run;
@@ -335,47 +338,49 @@ static void totals_at(const struct tower_incidents *incidents, int64_t at_ns,
 
 /* Listeners lost up to `at_ns`, or a little before. */
 static uint64_t lost_at(const struct tower_incidents *incidents, int64_t at_ns) {
-    uint64_t first =
-        incidents->state->n_samples > SAMPLES ? incidents->state->n_samples - SAMPLES : 0;
+    uint64_t first = incidents->state.n_samples > TOWER_INCIDENTS_SAMPLES
+                         ? incidents->state.n_samples - TOWER_INCIDENTS_SAMPLES
+                         : 0;
     uint64_t lost = 0;
-    for (uint64_t i = incidents->state->n_samples; i > first; i--) {
-        lost = incidents->state->samples[(i - 1) % SAMPLES].lost;
-        if (incidents->state->samples[(i - 1) % SAMPLES].at_ns <= at_ns)
+    for (uint64_t i = incidents->state.n_samples; i > first; i--) {
+        lost = incidents->state.samples[(i - 1) % TOWER_INCIDENTS_SAMPLES].lost;
+        if (incidents->state.samples[(i - 1) % TOWER_INCIDENTS_SAMPLES].at_ns <= at_ns)
             break;
     }
     return lost;
 }
 
 static void open_span(const struct tower_incidents *incidents, int64_t since_ns,
-                      struct span *ret_span) {
+                      struct tower_incidents_span *ret_span) {
     ret_span->since_ns = since_ns;
     totals_at(incidents, since_ns, ret_span->totals);
-    ret_span->ticks_skipped = incidents->state->counts.ticks_skipped;
+    ret_span->ticks_skipped = incidents->state.counts.ticks_skipped;
     ret_span->listeners_lost = lost_at(incidents, since_ns);
 }
 
 /* What stood in since the span began, up to when there were `totals`. */
-static void fill_frames(const struct span *span, const uint64_t totals[TOWER_ORIGIN_COUNT],
+static void fill_frames(const struct tower_incidents_span *span,
+                        const uint64_t totals[TOWER_ORIGIN_COUNT],
                         struct tower_incident *incident) {
     for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
-        incident->frames[i] = totals[i] - span->totals[i];
+        incident->frames[i] = minus(totals[i], span->totals[i]);
     incident->frames[TOWER_ORIGIN_LIVE] = 0;
 }
 
-static void fill_losses(const struct tower_incidents *incidents, const struct span *span,
-                        struct tower_incident *incident) {
-    incident->frames_missed = incidents->state->counts.ticks_skipped - span->ticks_skipped;
-    incident->listeners_lost = incidents->state->counts.listeners_lost - span->listeners_lost;
+static void fill_losses(const struct tower_incidents *incidents,
+                        const struct tower_incidents_span *span, struct tower_incident *incident) {
+    incident->frames_missed = minus(incidents->state.counts.ticks_skipped, span->ticks_skipped);
+    incident->listeners_lost = minus(incidents->state.counts.listeners_lost, span->listeners_lost);
 }
 
 /* ---- on the journal's thread: notes ---- */
 
 static void lose_programme(struct tower_incidents *incidents, const struct tower_incident *note) {
     struct tower_incident incident;
-    incidents->state->outage.is_open = true;
-    incidents->state->outage.to_substitute_ns = note->to_substitute_ns;
-    incidents->state->outage.back_ns = INT64_MIN;
-    open_span(incidents, note->at_ns, &incidents->state->outage.span);
+    incidents->state.outage.is_open = 1;
+    incidents->state.outage.to_substitute_ns = note->to_substitute_ns;
+    incidents->state.outage.back_ns = INT64_MIN;
+    open_span(incidents, note->at_ns, &incidents->state.outage.span);
     tower_incident_init(&incident, TOWER_INCIDENT_PROGRAMME_LOST, note->at_ns, note->frame,
                         "programme");
     tower_incident_set_cause(&incident, note->cause);
@@ -385,57 +390,68 @@ static void lose_programme(struct tower_incidents *incidents, const struct tower
     incident.to_substitute_ns = note->to_substitute_ns;
     if (note->count < TOWER_ORIGIN_COUNT)
         incident.frames[note->count] = 1;
-    fill_losses(incidents, &incidents->state->outage.span, &incident);
+    fill_losses(incidents, &incidents->state.outage.span, &incident);
     tower_journal_record(incidents->journal, &incident);
 }
 
 static void change_origin(struct tower_incidents *incidents, const struct tower_incident *note) {
     bool is_live = note->count == TOWER_ORIGIN_LIVE;
     bool was_live = note->frames[TOWER_ORIGIN_LIVE] > 0;
-    struct run *run = &incidents->state->runs[incidents->state->n_runs++ % RUNS];
+    struct tower_incidents_run *run =
+        &incidents->state.runs[incidents->state.n_runs++ % TOWER_INCIDENTS_RUNS];
     run->at_ns = note->at_ns;
     run->origin = (enum tower_origin)note->count;
     memcpy(run->totals, note->frames, sizeof run->totals);
     /* What is on air before the first programme stands in for none. */
-    if (!incidents->state->outage.is_open && !is_live && was_live) {
+    if (!incidents->state.outage.is_open && !is_live && was_live) {
         lose_programme(incidents, note);
-    } else if (incidents->state->outage.is_open && is_live) {
-        incidents->state->outage.back_ns = note->at_ns;
-        incidents->state->outage.back_frame = note->frame;
-        memcpy(incidents->state->outage.back_totals, note->frames, sizeof run->totals);
-    } else if (incidents->state->outage.is_open) {
-        incidents->state->outage.back_ns = INT64_MIN;
+    } else if (incidents->state.outage.is_open && is_live) {
+        incidents->state.outage.back_ns = note->at_ns;
+        incidents->state.outage.back_frame = note->frame;
+        memcpy(incidents->state.outage.back_totals, note->frames, sizeof run->totals);
+    } else if (incidents->state.outage.is_open) {
+        incidents->state.outage.back_ns = INT64_MIN;
     }
 }
 
 static void end_outage(struct tower_incidents *incidents) {
     struct tower_incident incident;
-    int64_t back_ns = incidents->state->outage.back_ns;
+    int64_t back_ns = incidents->state.outage.back_ns;
     tower_incident_init(&incident, TOWER_INCIDENT_PROGRAMME_BACK, back_ns,
-                        incidents->state->outage.back_frame, "programme");
-    incident.duration_ns = back_ns - incidents->state->outage.span.since_ns;
-    fill_frames(&incidents->state->outage.span, incidents->state->outage.back_totals, &incident);
-    fill_losses(incidents, &incidents->state->outage.span, &incident);
-    incidents->state->outage.is_open = false;
+                        incidents->state.outage.back_frame, "programme");
+    incident.duration_ns = back_ns - incidents->state.outage.span.since_ns;
+    fill_frames(&incidents->state.outage.span, incidents->state.outage.back_totals, &incident);
+    fill_losses(incidents, &incidents->state.outage.span, &incident);
+    incidents->state.outage.is_open = 0;
     tower_journal_record(incidents->journal, &incident);
 }
 
-static void settle_input(struct tower_incidents *incidents, struct tower_incident *incident) {
+/* False: it was told already, by another process. */
+static bool settle_input(struct tower_incidents *incidents, struct tower_incident *incident) {
     uint64_t totals[TOWER_ORIGIN_COUNT];
-    struct span *span = &incidents->state->faults[incident->count % TOWER_INPUT_FAULT_COUNT];
+    unsigned fault = (unsigned)(incident->count % TOWER_INPUT_FAULT_COUNT);
+    struct tower_incidents_span *span = &incidents->state.faults[fault];
     bool has_begun = incident->kind == TOWER_INCIDENT_INPUT_FAULT;
+    bool is_left = incidents->is_fault_left[fault];
+    incidents->is_fault_left[fault] = false;
+    incidents->state.is_fault_told[fault] = has_begun;
     incident->count = 0;
-    if (has_begun)
+    if (has_begun && is_left)
+        return false;
+    if (!has_begun)
+        incident->duration_ns = incident->at_ns - span->since_ns;
+    else
         open_span(incidents, incident->at_ns - incident->duration_ns, span);
     totals_at(incidents, incident->at_ns, totals);
     fill_frames(span, totals, incident);
     fill_losses(incidents, span, incident);
-    if (!has_begun || !incidents->state->outage.is_open)
-        return;
+    if (!has_begun || !incidents->state.outage.is_open)
+        return true;
     /* What was queued was heard to its end before a substitute was called for. */
-    int64_t after_ns = incidents->state->outage.span.since_ns - span->since_ns;
+    int64_t after_ns = incidents->state.outage.span.since_ns - span->since_ns;
     incident->to_substitute_ns =
-        (after_ns > 0 ? after_ns : 0) + incidents->state->outage.to_substitute_ns;
+        (after_ns > 0 ? after_ns : 0) + incidents->state.outage.to_substitute_ns;
+    return true;
 }
 
 static bool settle(void *user, struct tower_incident *incident) {
@@ -447,14 +463,13 @@ static bool settle(void *user, struct tower_incident *incident) {
         return false;
     case TOWER_INCIDENT_INPUT_FAULT:
     case TOWER_INCIDENT_INPUT_FAULT_OVER:
-        settle_input(incidents, incident);
-        break;
+        return settle_input(incidents, incident);
     case TOWER_INCIDENT_ENCODER_FAILED:
-        open_span(incidents, incident->at_ns, &incidents->state->encoder);
-        fill_losses(incidents, &incidents->state->encoder, incident);
+        open_span(incidents, incident->at_ns, &incidents->state.encoder);
+        fill_losses(incidents, &incidents->state.encoder, incident);
         break;
     case TOWER_INCIDENT_ENCODER_BACK:
-        fill_losses(incidents, &incidents->state->encoder, incident);
+        fill_losses(incidents, &incidents->state.encoder, incident);
         break;
     case TOWER_INCIDENT_WORKER_KILLED:
     case TOWER_INCIDENT_WORKER_STALLED:
@@ -462,21 +477,21 @@ static bool settle(void *user, struct tower_incident *incident) {
     case TOWER_INCIDENT_UPGRADED:
     case TOWER_INCIDENT_KEEPER_KILLED:
         incident->frames_missed =
-            incidents->state->counts.ticks_skipped - incidents->state->told_skipped;
-        incidents->state->told_skipped = incidents->state->counts.ticks_skipped;
+            minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
+        incidents->state.told_skipped = incidents->state.counts.ticks_skipped;
         break;
     case TOWER_INCIDENT_STALLED:
         incident->frames_missed =
-            incidents->state->counts.ticks_skipped - incidents->state->told_skipped;
-        incident->listeners_lost = incidents->state->counts.listeners_lost -
+            minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
+        incident->listeners_lost = incidents->state.counts.listeners_lost -
                                    lost_at(incidents, incident->at_ns - incident->duration_ns);
-        incidents->state->told_skipped = incidents->state->counts.ticks_skipped;
+        incidents->state.told_skipped = incidents->state.counts.ticks_skipped;
         break;
     case TOWER_INCIDENT_STOPPED:
-        memcpy(incident->frames, incidents->state->counts.frames_by_origin,
-               sizeof incidents->state->counts.frames_by_origin);
-        incident->frames_missed = incidents->state->counts.ticks_skipped;
-        incident->listeners_lost = incidents->state->counts.listeners_lost;
+        memcpy(incident->frames, incidents->state.counts.frames_by_origin,
+               sizeof incidents->state.counts.frames_by_origin);
+        incident->frames_missed = incidents->state.counts.ticks_skipped;
+        incident->listeners_lost = incidents->state.counts.listeners_lost;
         break;
     default:
         break;
@@ -487,93 +502,141 @@ static bool settle(void *user, struct tower_incident *incident) {
 /* ---- on the journal's thread: what is looked at now and then ---- */
 
 static void look_at_refused(struct tower_incidents *incidents, int64_t at_ns) {
-    uint64_t places = incidents->state->counts.listeners_refused - incidents->state->told_refused;
-    uint64_t address =
-        incidents->state->counts.listeners_refused_address - incidents->state->told_refused_address;
+    uint64_t places =
+        minus(incidents->state.counts.listeners_refused, incidents->state.told_refused);
+    uint64_t address = minus(incidents->state.counts.listeners_refused_address,
+                             incidents->state.told_refused_address);
     if (places + address == 0 ||
-        (incidents->state->told_refused_ns != INT64_MIN &&
-         at_ns - incidents->state->told_refused_ns < TOWER_INCIDENT_REFUSED_NS))
+        (incidents->state.told_refused_ns != INT64_MIN &&
+         at_ns - incidents->state.told_refused_ns < TOWER_INCIDENT_REFUSED_NS))
         return;
     struct tower_incident incident;
     tower_incident_init(&incident, TOWER_INCIDENT_LISTENERS_REFUSED, at_ns,
-                        incidents->state->counts.air_frames, "listeners");
+                        incidents->state.counts.air_frames, "listeners");
     tower_incident_set_cause(&incident, places > 0 ? "places" : "address");
     incident.count = places + address;
     (void)snprintf(incident.detail, sizeof incident.detail,
                    "%llu for want of a place, %llu as too many from their address",
                    (unsigned long long)places, (unsigned long long)address);
-    incidents->state->told_refused += places;
-    incidents->state->told_refused_address += address;
-    incidents->state->told_refused_ns = at_ns;
+    incidents->state.told_refused += places;
+    incidents->state.told_refused_address += address;
+    incidents->state.told_refused_ns = at_ns;
     tower_journal_record(incidents->journal, &incident);
 }
 
 /* A stall has a note of its own, which comes a moment later than the counter; ticks that were each
  * a little late until too much was missed have none. */
 static void look_at_skipped(struct tower_incidents *incidents, int64_t at_ns) {
-    uint64_t missed = incidents->state->counts.ticks_skipped - incidents->state->told_skipped;
+    uint64_t missed = minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
     if (missed == 0) {
-        incidents->state->skipped_seen_ns = INT64_MIN;
+        incidents->skipped_seen_ns = INT64_MIN;
         return;
     }
-    if (incidents->state->skipped_seen_ns == INT64_MIN)
-        incidents->state->skipped_seen_ns = at_ns;
-    if (at_ns - incidents->state->skipped_seen_ns < TOWER_NS_PER_S)
+    if (incidents->skipped_seen_ns == INT64_MIN)
+        incidents->skipped_seen_ns = at_ns;
+    if (at_ns - incidents->skipped_seen_ns < TOWER_NS_PER_S)
         return;
     struct tower_incident incident;
-    tower_incident_init(&incident, TOWER_INCIDENT_STALLED, incidents->state->skipped_seen_ns,
-                        incidents->state->counts.air_frames, "pump");
+    tower_incident_init(&incident, TOWER_INCIDENT_STALLED, incidents->skipped_seen_ns,
+                        incidents->state.counts.air_frames, "pump");
     incident.duration_ns = (int64_t)missed * incidents->tick_ns;
     incident.frames_missed = missed;
-    incident.listeners_lost = incidents->state->counts.listeners_lost -
-                              lost_at(incidents, incidents->state->skipped_seen_ns);
+    incident.listeners_lost =
+        incidents->state.counts.listeners_lost - lost_at(incidents, incidents->skipped_seen_ns);
     (void)snprintf(incident.detail, sizeof incident.detail, "one tick after the other was late");
-    incidents->state->told_skipped += missed;
+    incidents->state.told_skipped += missed;
     tower_journal_record(incidents->journal, &incident);
 }
 
 static void look_at_fallback(struct tower_incidents *incidents, int64_t at_ns) {
-    const struct tower_incident_counts *counts = &incidents->state->counts;
+    const struct tower_incident_counts *counts = &incidents->state.counts;
     bool is_ready = counts->is_fallback_ready;
-    bool has_new_error = counts->fallback_errors != incidents->state->told_fallback_errors;
-    if (incidents->state->is_fallback_failed ? !is_ready : is_ready || !has_new_error)
+    bool has_new_error = counts->fallback_errors != incidents->state.told_fallback_errors;
+    if (incidents->state.is_fallback_failed ? !is_ready : is_ready || !has_new_error)
         return;
     struct tower_incident incident;
     tower_incident_init(&incident,
-                        incidents->state->is_fallback_failed ? TOWER_INCIDENT_FALLBACK_BACK
-                                                             : TOWER_INCIDENT_FALLBACK_FAILED,
+                        incidents->state.is_fallback_failed ? TOWER_INCIDENT_FALLBACK_BACK
+                                                            : TOWER_INCIDENT_FALLBACK_FAILED,
                         at_ns, counts->air_frames, "fallback");
     (void)snprintf(incident.detail, sizeof incident.detail, "%s", incidents->config.fallback_path);
-    if (incidents->state->is_fallback_failed) {
-        incident.duration_ns = at_ns - incidents->state->fallback.since_ns;
-        fill_losses(incidents, &incidents->state->fallback, &incident);
+    if (incidents->state.is_fallback_failed) {
+        incident.duration_ns = at_ns - incidents->state.fallback.since_ns;
+        fill_losses(incidents, &incidents->state.fallback, &incident);
     } else {
-        open_span(incidents, at_ns, &incidents->state->fallback);
+        open_span(incidents, at_ns, &incidents->state.fallback);
     }
-    incidents->state->is_fallback_failed = !incidents->state->is_fallback_failed;
-    incidents->state->told_fallback_errors = counts->fallback_errors;
+    incidents->state.is_fallback_failed = incidents->state.is_fallback_failed == 0;
+    incidents->state.told_fallback_errors = counts->fallback_errors;
+    tower_journal_record(incidents->journal, &incident);
+}
+
+/* Faults that another process saw begin, and this one has had the time to see: they ended while
+ * nobody looked. */
+static void look_at_left_faults(struct tower_incidents *incidents, int64_t at_ns) {
+    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++) {
+        int64_t seen_within_ns = TOWER_INCIDENT_FAULT_NS;
+        if (i == TOWER_INPUT_DEAD_AIR)
+            seen_within_ns += incidents->config.dead_air_after_ns;
+        if (!incidents->is_fault_left[i] || at_ns - incidents->begun_ns < seen_within_ns)
+            continue;
+        struct tower_incident incident;
+        tower_incident_init(&incident, TOWER_INCIDENT_INPUT_FAULT_OVER, incidents->begun_ns,
+                            incidents->position_samples / TOWER_FRAME_SAMPLES,
+                            tower_input_fault_name((enum tower_input_fault)i));
+        tower_incident_set_detail(&incident, tower_input_fault_text((enum tower_input_fault)i));
+        incident.count = i;
+        if (settle_input(incidents, &incident))
+            tower_journal_record(incidents->journal, &incident);
+    }
+}
+
+static void look_at_keeper(struct tower_incidents *incidents, int64_t at_ns) {
+    const struct tower_incident_counts *counts = &incidents->state.counts;
+    struct tower_incident incident;
+    if (counts->lost_state > incidents->state.told_lost_state) {
+        tower_incident_init(&incident, TOWER_INCIDENT_STATE_LOST, at_ns, counts->air_frames,
+                            "worker");
+        tower_incident_set_detail(&incident, "workers in a row died before they served");
+        incident.count = counts->lost_state - incidents->state.told_lost_state;
+        incidents->state.told_lost_state = counts->lost_state;
+        tower_journal_record(incidents->journal, &incident);
+    }
+    if (counts->requests <= incidents->state.told_requests)
+        return;
+    incidents->state.told_requests = counts->requests;
+    if (*counts->request_error == '\0')
+        return;
+    bool is_upgrade = counts->is_request_upgrade;
+    tower_incident_init(&incident,
+                        is_upgrade ? TOWER_INCIDENT_UPGRADE_REFUSED : TOWER_INCIDENT_RELOAD_REFUSED,
+                        at_ns, counts->air_frames, is_upgrade ? "program" : "settings");
+    tower_incident_set_cause(&incident, "refused");
+    tower_incident_set_detail(&incident, counts->request_error);
     tower_journal_record(incidents->journal, &incident);
 }
 
 static void sample_lost(struct tower_incidents *incidents, int64_t at_ns) {
-    const struct lost_sample *last =
-        &incidents->state->samples[(incidents->state->n_samples + SAMPLES - 1) % SAMPLES];
-    if (incidents->state->n_samples > 0 && at_ns - last->at_ns < TOWER_NS_PER_S)
+    const struct tower_incidents_lost_sample *last =
+        &incidents->state.samples[(incidents->state.n_samples + TOWER_INCIDENTS_SAMPLES - 1) %
+                                  TOWER_INCIDENTS_SAMPLES];
+    if (incidents->state.n_samples > 0 && at_ns - last->at_ns < TOWER_NS_PER_S)
         return;
-    incidents->state->samples[incidents->state->n_samples++ % SAMPLES] =
-        (struct lost_sample){at_ns, incidents->state->counts.listeners_lost};
+    incidents->state.samples[incidents->state.n_samples++ % TOWER_INCIDENTS_SAMPLES] =
+        (struct tower_incidents_lost_sample){at_ns, incidents->state.counts.listeners_lost};
 }
 
 /* Notes were lost, which happens behind a disk that hangs: the last may have been that the
  * programme is back. Then the pump's own counters have to do; they are a little off. */
 static void make_up_for_missed_notes(struct tower_incidents *incidents) {
-    const struct tower_incident_counts *counts = &incidents->state->counts;
+    const struct tower_incident_counts *counts = &incidents->state.counts;
     struct tower_journal_stats stats;
     tower_journal_get_stats(incidents->journal, &stats);
-    if (stats.submissions_lost == incidents->state->missed_notes || incidents->state->n_runs == 0)
+    if (stats.submissions_lost == incidents->missed_notes || incidents->state.n_runs == 0)
         return;
-    incidents->state->missed_notes = stats.submissions_lost;
-    if (incidents->state->runs[(incidents->state->n_runs - 1) % RUNS].origin == counts->origin)
+    incidents->missed_notes = stats.submissions_lost;
+    if (incidents->state.runs[(incidents->state.n_runs - 1) % TOWER_INCIDENTS_RUNS].origin ==
+        counts->origin)
         return;
     struct tower_incident note;
     tower_incident_init(&note, TOWER_INCIDENT_ORIGIN_CHANGED, counts->origin_since_ns,
@@ -590,10 +653,13 @@ static void look(void *user) {
     look_at_counts(incidents);
     make_up_for_missed_notes(incidents);
     sample_lost(incidents, at_ns);
-    if (incidents->state->outage.is_open && incidents->state->outage.back_ns != INT64_MIN &&
-        at_ns - incidents->state->outage.back_ns >= TOWER_INCIDENT_RETURN_NS)
+    if (incidents->state.outage.is_open && incidents->state.outage.back_ns != INT64_MIN &&
+        at_ns - incidents->state.outage.back_ns >= TOWER_INCIDENT_RETURN_NS)
         end_outage(incidents);
     look_at_skipped(incidents, at_ns);
     look_at_refused(incidents, at_ns);
     look_at_fallback(incidents, at_ns);
+    look_at_left_faults(incidents, at_ns);
+    look_at_keeper(incidents, at_ns);
+    tower_journal_save_state(incidents->journal, &incidents->state, sizeof incidents->state);
 }

@@ -17,6 +17,9 @@
 #define TOWER_INCIDENT_STALL_NS (TOWER_NS_PER_S / 10)
 /* Listeners refused are told of so often. */
 #define TOWER_INCIDENT_REFUSED_NS (60 * TOWER_NS_PER_S)
+/* An input fault that was there before this process is seen again within so long, and dead air
+ * dead_air_after later, or is over. */
+#define TOWER_INCIDENT_FAULT_NS (35 * TOWER_NS_PER_S)
 
 /* Counters since the start, as they stand. */
 struct tower_incident_counts {
@@ -30,11 +33,17 @@ struct tower_incident_counts {
     uint64_t listeners_refused_address;
     uint64_t fallback_errors;
     bool is_fallback_ready;
+    /* Of the keeper; 0: there is none. */
+    uint64_t lost_state; /* times that what a worker was to go on with was given up */
+    uint64_t requests;   /* reloads and upgrades asked for, the last of which: */
+    bool is_request_upgrade;
+    char request_error[TOWER_INCIDENT_DETAIL_BYTES]; /* why it was refused; "": it was not */
 };
 
 struct tower_incidents_config {
     struct tower_clock *clock;
     uint32_t frame_samples;
+    int64_t dead_air_after_ns;
     const char *fallback_path; /* "": none */
     const char *journal_path;  /* "": in memory alone */
     uint64_t journal_bytes;
@@ -81,9 +90,11 @@ void tower_incidents_note_encoder(struct tower_incidents *incidents,
 /* Why there is another process now. */
 struct tower_incident_replacement {
     enum tower_incident_kind kind;
-    const char *cause;       /* a word */
-    int64_t at_ns;           /* when it was noticed; up to 0.1 s late */
-    int signal_number;       /* 0: none */
+    char subject[TOWER_INCIDENT_SUBJECT_BYTES]; /* which process is gone */
+    char cause[TOWER_INCIDENT_CAUSE_BYTES];     /* of a death: what it died by */
+    char detail[TOWER_INCIDENT_DETAIL_BYTES];
+    int64_t at_ns;           /* when it was replaced; a death is noticed at once */
+    int64_t silent_ns;       /* from when on nothing went on air, as well as that is known */
     uint64_t listeners_lost; /* who could not be taken over */
 };
 /* Encoder thread. The first frame after that, number `frame`, goes on air now. */

@@ -149,9 +149,12 @@ static int execute(const struct tower_keeper_config *config, struct tower_carrie
     return error;
 }
 
-static void note_replacement(struct tower_carried *carried, enum tower_replacement why,
-                             int signal_number) {
+static void note_replacement(struct tower_carried *carried, enum tower_replacement why, pid_t pid,
+                             int signal_number, int exit_code) {
     struct tower_keeper_report *report = tower_carried_report(carried);
+    report->replaced_pid = pid;
+    report->replaced_generation = report->generation;
+    report->exit_code = exit_code;
     report->replaced[why]++;
     report->why = why;
     report->signal_number = signal_number;
@@ -164,7 +167,8 @@ static void go_on_as_keeper(const struct tower_keeper_config *config,
                             struct tower_carried *carried) {
     tower_log(TOWER_LOG_ERROR, "keeper", "the keeper (process %ld) has died: going on as one",
               (long)tower_carried_report(carried)->keeper_pid);
-    note_replacement(carried, TOWER_REPLACED_KEEPER, 0);
+    note_replacement(carried, TOWER_REPLACED_KEEPER, tower_carried_report(carried)->keeper_pid, 0,
+                     0);
     tower_log_stop();
     int error = execute(config, carried, "/proc/self/exe");
     tower_log(TOWER_LOG_ERROR, "keeper",
@@ -258,7 +262,7 @@ static void reload(struct keeper *keeper) {
     if (keeper->config.reload(keeper->config.user, error, sizeof error) < 0) {
         tower_log(TOWER_LOG_ERROR, "keeper", "not reloaded, the settings stay as they are: %s",
                   error);
-        tower_carried_tell_request(keeper->carried, error);
+        tower_carried_tell_request(keeper->carried, TOWER_REPLACED_RELOADED, error);
         return;
     }
     tower_log(TOWER_LOG_INFO, "keeper", "reloading the configuration");
@@ -316,7 +320,7 @@ static void guard(struct keeper *keeper, pid_t new_keeper, uint32_t generation, 
 
 static void refuse_upgrade(struct keeper *keeper, const char *why) {
     tower_log(TOWER_LOG_ERROR, "keeper", "not upgraded, the program stays as it is: %s", why);
-    tower_carried_tell_request(keeper->carried, why);
+    tower_carried_tell_request(keeper->carried, TOWER_REPLACED_UPGRADED, why);
 }
 
 /* The worker is gone. Execute the new program in our place, under the eyes of a copy of us. Returns
@@ -405,7 +409,7 @@ static void look(struct keeper *keeper) {
                       (unsigned)keeper->report->generation, (long)keeper->worker);
         if (keeper->report->why == TOWER_REPLACED_RELOADED ||
             keeper->report->why == TOWER_REPLACED_UPGRADED)
-            tower_carried_tell_request(keeper->carried, "");
+            tower_carried_tell_request(keeper->carried, keeper->report->why, "");
         if (keeper->is_reloaded)
             keeper->config.settle(keeper->config.user, false);
         keeper->is_reloaded = false;
@@ -440,8 +444,6 @@ static int watch(struct keeper *keeper) {
             handle_signal(keeper, number);
         look(keeper);
     }
-    keeper->worker = 0;
-    keeper->report->worker_pid = 0;
     return status;
 }
 
@@ -450,7 +452,11 @@ static void note_death(struct keeper *keeper, int status) {
     enum tower_replacement why = WIFSIGNALED(status) ? TOWER_REPLACED_KILLED : TOWER_REPLACED_ENDED;
     if (keeper->replacing >= 0)
         why = (enum tower_replacement)keeper->replacing;
-    note_replacement(keeper->carried, why, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    note_replacement(keeper->carried, why, keeper->worker,
+                     WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+                     WIFEXITED(status) ? WEXITSTATUS(status) : 0);
+    keeper->worker = 0;
+    keeper->report->worker_pid = 0;
     if (why == TOWER_REPLACED_KILLED)
         tower_log(TOWER_LOG_ERROR, "keeper", "worker %u died: %s; replacing it",
                   (unsigned)keeper->report->generation, strsignal(WTERMSIG(status)));
@@ -488,7 +494,7 @@ static void note_bad_start(struct keeper *keeper) {
         static const char why[] = "the new settings could not be put to use; the log says why. "
                                   "The old ones are back";
         tower_log(TOWER_LOG_ERROR, "keeper", "%s", why);
-        tower_carried_tell_request(keeper->carried, why);
+        tower_carried_tell_request(keeper->carried, TOWER_REPLACED_RELOADED, why);
     } else if (++keeper->n_bad_starts >= BAD_STARTS) {
         tower_log(TOWER_LOG_ERROR, "keeper",
                   "%u workers in a row died before they served: what they were to go on with is "

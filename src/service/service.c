@@ -11,9 +11,12 @@
 #include "programme_title.h"
 #include "service_carried.h"
 #include "title_schedule.h"
+#include "utf8.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -237,6 +240,7 @@ static int build_journal(struct tower_service *service, struct tower_inheritance
     struct tower_incidents_config incidents = {
         .clock = service->clock,
         .frame_samples = config->frame_samples,
+        .dead_air_after_ns = config->dead_air_after_ns,
         .fallback_path = config->fallback_path,
         .journal_path = config->journal_path,
         .journal_bytes = config->journal_bytes,
@@ -538,6 +542,17 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
     return result;
 }
 
+/* What a process died by: "SIGSEGV", "exit-3". */
+static void print_cause(const struct tower_keeper_report *report, char *ret_cause, size_t bytes) {
+    const char *name = sigabbrev_np(report->signal_number);
+    if (report->why == TOWER_REPLACED_ENDED)
+        (void)snprintf(ret_cause, bytes, "exit-%d", report->exit_code);
+    else if (report->why == TOWER_REPLACED_KILLED && name)
+        (void)snprintf(ret_cause, bytes, "SIG%s", name);
+    else if (report->why == TOWER_REPLACED_KILLED)
+        (void)snprintf(ret_cause, bytes, "signal-%d", report->signal_number);
+}
+
 /* Why this process is here, if it is another's successor; for the journal. */
 static void find_replacement(struct tower_service *service,
                              const struct tower_inheritance *inheritance) {
@@ -549,19 +564,40 @@ static void find_replacement(struct tower_service *service,
         [TOWER_REPLACED_UPGRADED] = TOWER_INCIDENT_UPGRADED,
         [TOWER_REPLACED_KEEPER] = TOWER_INCIDENT_KEEPER_KILLED,
     };
-    service->replacement.kind = TOWER_INCIDENT_STARTED;
+    struct tower_incident_replacement *replacement = &service->replacement;
+    replacement->kind = TOWER_INCIDENT_STARTED;
     if (!inheritance->carried || tower_carried_report(inheritance->carried)->generation <= 1)
         return;
     const struct tower_keeper_report *report = tower_carried_report(inheritance->carried);
     if ((unsigned)report->why >= TOWER_REPLACEMENT_COUNT)
         return;
-    service->replacement = (struct tower_incident_replacement){
+    struct tower_pump_stats pump;
+    struct tower_pcm_socket_stats producers;
+    tower_pump_get_stats(service->pump, &pump);
+    tower_pcm_socket_get_stats(service->ingest, &producers);
+    int64_t now_ns = tower_clock_now_ns(service->clock);
+    *replacement = (struct tower_incident_replacement){
         .kind = kinds[report->why],
-        .cause = tower_replacement_name(report->why),
         .at_ns = report->replaced_ns,
-        .signal_number = report->why == TOWER_REPLACED_KILLED ? report->signal_number : 0,
+        .silent_ns = report->replaced_ns,
         .listeners_lost = (uint64_t)inheritance->adoption.unsound + inheritance->adoption.no_place,
     };
+    /* A stall is noticed late. So is a death whose first successors died as well. */
+    bool is_late = report->why == TOWER_REPLACED_STALLED ||
+                   pump.last_emit_ns < report->replaced_ns - TOWER_INCIDENT_STALL_NS;
+    if (is_late && pump.last_emit_ns > 0 && pump.last_emit_ns <= now_ns)
+        replacement->silent_ns = pump.last_emit_ns;
+    if (report->why == TOWER_REPLACED_KEEPER)
+        (void)snprintf(replacement->subject, sizeof replacement->subject, "keeper (process %ld)",
+                       (long)report->replaced_pid);
+    else
+        (void)snprintf(replacement->subject, sizeof replacement->subject,
+                       "worker %lu (process %ld)", (unsigned long)report->replaced_generation,
+                       (long)report->replaced_pid);
+    print_cause(report, replacement->cause, sizeof replacement->cause);
+    if (producers.lost_producers > 0)
+        (void)snprintf(replacement->detail, sizeof replacement->detail, "%zu producers lost",
+                       producers.lost_producers);
 }
 
 static void log_inheritance(const struct tower_inheritance *inheritance) {
@@ -741,6 +777,21 @@ static void add_listeners(struct tower_fanout_stats *total, const struct tower_f
 }
 
 /* On the journal's thread. */
+static void count_requests(const struct tower_service *service,
+                           struct tower_incident_counts *ret_counts) {
+    struct tower_keeper_status keeper;
+    if (!service->carried)
+        return;
+    tower_carried_get_status(service->carried, &keeper);
+    ret_counts->lost_state = keeper.lost_state;
+    ret_counts->requests = keeper.requests;
+    ret_counts->is_request_upgrade = keeper.request == TOWER_REPLACED_UPGRADED;
+    size_t bytes = tower_utf8_cut(keeper.request_error, strlen(keeper.request_error),
+                                  sizeof ret_counts->request_error - 1);
+    memcpy(ret_counts->request_error, keeper.request_error, bytes);
+    ret_counts->request_error[bytes] = '\0';
+}
+
 static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
     struct tower_service *service = user;
     struct tower_pump_stats pump;
@@ -756,6 +807,7 @@ static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
         .is_fallback_ready = fallback.is_file_ready,
     };
     memcpy(ret_counts->frames_by_origin, pump.frames_by_origin, sizeof pump.frames_by_origin);
+    count_requests(service, ret_counts);
     tower_http_server_get_refused(service->http, &ret_counts->listeners_refused,
                                   &ret_counts->listeners_refused_address);
     for (size_t i = 0; i < service->n_fanouts; i++) {

@@ -160,10 +160,13 @@ class TestJournal(TowerTestCase):
         wait_until(lambda: server.worker not in (None, worker), "there is another")
         wait_until(lambda: server.get("/readyz")[0] == 200, "it is on air")
         killed = self.wait_incident(server, "worker-killed", since=lost["number"])
-        self.assertEqual(killed["cause"], "killed")
-        self.assertIn("signal 9", killed["text"])
+        self.assertEqual(killed["cause"], "SIGKILL")
+        self.assertEqual(killed["subject"], f"worker 1 (process {worker})")
         self.assertGreater(killed["ms_to_substitute"], 0)
+        self.assertLess(killed["ms_to_substitute"], 500)
         self.assertEqual(killed["listeners_lost"], 0)
+        before = server.status()["ticks"]["skipped"]
+        self.assertLessEqual(killed["frames_missed"], before)
         self.assertIn(lost, self.incidents(server), "what was before is known still")
         self.feed(server, "mock:noise")
         back = self.wait_incident(server, "programme-back", since=killed["number"])
@@ -180,13 +183,74 @@ class TestJournal(TowerTestCase):
         server.kill(signal.SIGHUP)
         wait_until(lambda: server.worker not in (None, worker), "it is reloaded")
         wait_until(lambda: server.get("/readyz")[0] == 200, "it is on air")
-        self.wait_incident(server, "reloaded", since=back["number"])
+        reloaded = self.wait_incident(server, "reloaded", since=back["number"])
+        self.assertEqual(reloaded["subject"], f"worker 2 (process {worker})")
+        self.assertEqual(len(self.incidents(server, "worker-killed")), 1)
+        self.assertEqual(self.incidents(server, "stalled"), [])
         self.assertIsNone(listener.ending)
         listener.hang_up()
         self.stop(server)
         lines = self.lines(path)
         self.assertEqual([line["number"] for line in lines], list(range(1, len(lines) + 1)))
         self.assertEqual(lines[-1]["event"], "stopped")
+        for event in ("started", "worker-killed", "reloaded", "stopped"):
+            self.assertEqual([line["event"] for line in lines].count(event), 1, event)
+        # Not counted twice, though two workers counted: some 42 frames a second.
+        seconds = lines[-1]["duration_ms"] / 1000
+        self.assertLess(sum(lines[-1]["frames"].values()), seconds / .024 + 3)
+
+    @takes(15)
+    def test_faults_and_requests_across_deaths(self):
+        server = self.serve("--dead-air-after", 0)
+        fault = self.wait_incident(server, "input-fault")
+        self.assertEqual(fault["subject"], "disconnected")
+        worker = server.worker
+        os.kill(worker, signal.SIGSTOP)
+        wait_until(lambda: server.worker not in (None, worker), "there is another")
+        stalled = self.wait_incident(server, "worker-stalled", since=fault["number"])
+        self.assertGreater(stalled["ms_to_substitute"], 1400, "from the last frame")
+        self.assertGreater(stalled["frames_missed"], 40)
+        # The new worker sees the fault after 2 s, and says nothing new.
+        server.wait_status(lambda s: s["input"]["disconnected"]["seconds"], "it sees it")
+        self.feed(server, "mock:noise")
+        over = self.wait_incident(server, "input-fault-over", since=stalled["number"])
+        self.assertEqual(len(self.incidents(server, "input-fault")), 1)
+        self.assertGreater(over["duration_ms"], 4000, "from when it began")
+        self.assertEqual(self.incidents(server, "stalled"), [])
+        keeper = server.pid
+        worker = server.worker
+        os.kill(keeper, signal.SIGKILL)
+        server.wait(10)
+        self.addCleanup(os.kill, worker, signal.SIGTERM)
+        killed = self.wait_incident(server, "keeper-killed", since=over["number"])
+        self.assertEqual(killed["subject"], f"keeper (process {keeper})")
+        self.assertIn("went on as one", killed["text"])
+
+    @takes(10)
+    def test_a_reload_that_is_refused(self):
+        config = self.path("station.ini")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("name = Before\n")
+        server = self.serve("--config", config)
+        started = self.wait_incident(server, "started")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("nmae = After\n")
+        server.kill(signal.SIGHUP)
+        refused = self.wait_incident(server, "reload-refused", since=started["number"])
+        self.assertEqual(refused["cause"], "refused")
+        self.assertIn("station.ini:1: unknown setting 'nmae'", refused["text"])
+        # One with which no worker can begin; nobody who listens notices.
+        listener = Listener(server.port)
+        listener.wait_bytes(384 * 50)
+        with open(config, "w", encoding="utf-8") as file:
+            file.write("journal = /nonexistent/journal\n")
+        server.kill(signal.SIGHUP)
+        refused = self.wait_incident(server, "reload-refused", since=refused["number"])
+        self.assertIn("the old ones are back", refused["text"].lower())
+        listener.wait_more_frames(50)
+        self.assertIsNone(listener.ending)
+        self.assertIn(started, self.incidents(server), "the journal goes on")
+        listener.hang_up()
 
     @takes(15)
     def test_a_killed_transmitter_leaves_a_file_that_goes_on(self):

@@ -1,7 +1,10 @@
 """The worker is killed, stops, or is replaced; the keeper is killed: nobody who listens notices."""
+import base64
+import json
 import os
 import shutil
 import signal
+import urllib.request
 
 from harness import TOWER, TowerTestCase, process_exists, takes, wait_until
 from listening import Listener, mp3_frames
@@ -167,3 +170,39 @@ class TestKeeper(TowerTestCase):
         pid = server.status()["keeper"]["pid"]
         self.addCleanup(os.kill, pid, signal.SIGTERM)
         self.judge(listeners)
+
+    def title(self, server):
+        return (server.status()["title"] or {}).get("text", "")
+
+    @takes(25)
+    def test_a_producers_title_is_taken_back_by_another_worker(self):
+        with open(self.path("password"), "w", encoding="utf-8") as file:
+            file.write("secret\n")
+        server = self.serve("--grace", "0.5", "--password-file", self.path("password"))
+        feeder = self.feed(server, "mock:noise", "--title", "A play")
+        wait_until(lambda: self.title(server) == "A play", "it has its title")
+        self.kill_worker(server)
+        wait_until(lambda: server.status()["origin"] == "live", "the programme is on air")
+        self.assertEqual(self.title(server), "A play")
+        feeder.kill()
+        wait_until(lambda: self.title(server) == "", "it goes with its programme")
+        # And what is nobody's programme's stays.
+        feeder = self.feed(server, "mock:noise", "--title", "A song")
+        wait_until(lambda: self.title(server) == "A song", "it has its title")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server.port}/metadata",
+            json.dumps({"title": "The news"}).encode(), method="POST",
+            headers={"Authorization": "Basic " + base64.b64encode(b"x:secret").decode(),
+                     "Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=10).close()
+        wait_until(lambda: self.title(server) == "The news", "it is set")
+        self.kill_worker(server)
+        feeder.kill()
+        server.wait_origin("tone")
+        server.wait_status(lambda s: s["frames_by_origin"]["tone"] > 100, "long after")
+        self.assertEqual(self.title(server), "The news")
+
+    def kill_worker(self, server):
+        worker = server.worker
+        os.kill(worker, signal.SIGKILL)
+        self.wait_worker_after(server, worker)

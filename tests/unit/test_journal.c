@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "journal_memory.h"
 #include "tower/journal.h"
 
 #include <errno.h>
@@ -426,73 +427,169 @@ static int64_t began_ms(void) {
 }
 
 /* The process was killed: its region is all that is left. */
-static void test_another_process_goes_on_with_the_region(void **state) {
-    (void)state;
-    struct tower_journal_config config = {.state_bytes = 100};
-    bool is_carried = true;
-    make_with(config);
-    uint64_t *mine = tower_journal_state(fixture.journal, &is_carried);
-    assert_false(is_carried);
-    assert_int_equal(mine[11], 0);
-    mine[11] = 42;
-    assert_int_equal(tower_journal_start(fixture.journal), 0);
-    add(TOWER_INCIDENT_STARTED, 1);
-    add(TOWER_INCIDENT_RELOADED, 2);
-    await_incidents(2);
-    int64_t began = began_ms();
+static void make_carried(struct tower_journal_config config) {
     config.carried_fd = dup(tower_journal_fd(fixture.journal));
     tower_journal_free(fixture.journal);
     make_with(config);
     assert_int_equal(tower_journal_fd(fixture.journal), config.carried_fd);
-    mine = tower_journal_state(fixture.journal, &is_carried);
-    assert_true(is_carried);
-    assert_int_equal(mine[11], 42);
+}
+
+/* Change what lies in the region. */
+static void damage(off_t at, const void *bytes, size_t n) {
+    assert_int_equal(pwrite(tower_journal_fd(fixture.journal), bytes, n, at), n);
+}
+
+static void fill(uint64_t n) {
+    for (uint64_t i = 1; i <= n; i++) {
+        tower_clock_virtual_advance(fixture.clock, 10 * TOWER_NS_PER_S);
+        add(TOWER_INCIDENT_RELOADED, i);
+        await_incidents(i);
+    }
+}
+
+static void test_another_process_goes_on_with_the_region(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.path = fixture.path, .file_bytes = 1 << 20};
+    int mine[3] = {1, 2, 3}, theirs[3] = {0};
+    make_with(config);
+    assert_false(tower_journal_saved_state(fixture.journal, theirs, sizeof theirs));
+    tower_journal_save_state(fixture.journal, theirs, sizeof theirs);
+    tower_journal_save_state(fixture.journal, mine, sizeof mine);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    struct tower_incident incident = make_incident(TOWER_INCIDENT_ENCODER_FAILED, 1);
+    tower_incident_set_cause(&incident, "pipe-closed");
+    tower_incident_set_detail(&incident, "\xe9t\xe9");
+    tower_journal_add(fixture.journal, &incident);
+    add(TOWER_INCIDENT_RELOADED, 2);
+    await_incidents(2);
+    int64_t began = began_ms();
+    make_carried(config);
+    assert_false(tower_journal_saved_state(fixture.journal, theirs, sizeof theirs - 1));
+    assert_true(tower_journal_saved_state(fixture.journal, theirs, sizeof theirs));
+    assert_memory_equal(theirs, mine, sizeof mine);
     assert_int_equal(began_ms(), began);
     assert_int_equal(tower_journal_start(fixture.journal), 0);
     add(TOWER_INCIDENT_UPGRADED, 3);
-    await_incidents(1);
+    await_incidents(3);
     assert_int_equal(tower_journal_read(fixture.journal, 0, fixture.read, 9), 3);
+    assert_string_equal(fixture.read[0].cause, "pipe-closed");
+    assert_string_equal(fixture.read[0].detail, "?t?");
     assert_int_equal(fixture.read[1].kind, TOWER_INCIDENT_RELOADED);
     assert_int_equal(fixture.read[2].number, 3);
+    tower_journal_stop(fixture.journal);
+    assert_int_equal(count_lines(read_file(fixture.path)), 3);
+}
+
+static void test_lines_that_were_not_written_are(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.path = fixture.path, .file_bytes = 1 << 20};
+    make_with(config);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    fill(5);
+    tower_journal_stop(fixture.journal);
+    /* As if it had been killed before the last two. */
+    uint64_t written = 3;
+    damage(offsetof(struct tower_journal_memory, written_number), &written, sizeof written);
+    write_file("");
+    make_carried(config);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    tower_journal_stop(fixture.journal);
+    json_t *json = json_loads(read_file(fixture.path), JSON_DISABLE_EOF_CHECK, NULL);
+    assert_int_equal(whole(json, "number"), 4);
+    json_decref(json);
+    assert_int_equal(count_lines(fixture.text), 2);
+}
+
+static void test_incidents_that_do_not_hold_are_left_out(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.path = ""};
+    const off_t kept = offsetof(struct tower_journal_memory, kept);
+    const off_t size = sizeof(struct tower_incident);
+    make_with(config);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    fill(210);
+    tower_journal_stop(fixture.journal);
+    /* Number n is at n - 1 modulo 200. The oldest is the one that is written over. */
+    uint64_t none = 0, far = UINT64_MAX;
+    int64_t future = INT64_MAX;
+    int kind = 99;
+    char endless[TOWER_INCIDENT_SUBJECT_BYTES];
+    memset(endless, 'x', sizeof endless);
+    damage(kept + 10 * size + (off_t)offsetof(struct tower_incident, number), &none, sizeof none);
+    damage(kept + 20 * size + (off_t)offsetof(struct tower_incident, subject), endless,
+           sizeof endless);
+    damage(kept + 21 * size + (off_t)offsetof(struct tower_incident, cause), "\xff", 2);
+    damage(kept + 22 * size + (off_t)offsetof(struct tower_incident, kind), &kind, sizeof kind);
+    damage(kept + 23 * size + (off_t)offsetof(struct tower_incident, at_ns), &future,
+           sizeof future);
+    damage(kept + 24 * size + (off_t)offsetof(struct tower_incident, frame), &far, sizeof far);
+    damage(kept + 25 * size + (off_t)offsetof(struct tower_incident, unix_ms), &future,
+           sizeof future);
+    make_carried(config);
+    assert_int_equal(tower_journal_read(fixture.journal, 0, fixture.read, 201), 193);
+    assert_int_equal(fixture.read[0].number, 12);
+    assert_int_equal(fixture.read[8].number, 20);
+    assert_int_equal(fixture.read[9].number, 27);
+    assert_int_equal(fixture.read[192].number, 210);
+    assert_int_equal(tower_journal_read(fixture.journal, 209, fixture.read, 201), 1);
 }
 
 static void test_a_region_that_does_not_hold_is_left(void **state) {
     (void)state;
-    struct tower_journal_config config = {.state_bytes = 100};
-    bool is_carried = true;
+    struct tower_journal_config config = {.path = ""};
     make_with(config);
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    fill(3);
+    tower_journal_stop(fixture.journal);
     int fd = dup(tower_journal_fd(fixture.journal));
     tower_journal_free(fixture.journal);
-    /* Of a program with another state. */
     config.carried_fd = fd;
-    config.state_bytes = 96;
+    /* Each byte of its head in turn, and then all of it. */
+    for (off_t at = 0; at < (off_t)offsetof(struct tower_journal_memory, kept); at++) {
+        if (at == offsetof(struct tower_journal_memory, states))
+            at = offsetof(struct tower_journal_memory, kept) - 64;
+        unsigned char byte, wrong;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        wrong = byte ^ 0xa5;
+        assert_int_equal(pwrite(fd, &wrong, 1, at), 1);
+        config.carried_fd = dup(fd);
+        make_with(config);
+        char old_state[100];
+        (void)tower_journal_saved_state(fixture.journal, old_state, sizeof old_state);
+        size_t n = tower_journal_read(fixture.journal, 0, fixture.read, 201);
+        for (size_t i = 0; i < n; i++)
+            json_decref(parse(&fixture.read[i]));
+        if (tower_journal_fd(fixture.journal) != config.carried_fd) {
+            assert_int_equal(n, 0);
+            assert_int_equal(close(config.carried_fd), 0);
+        }
+        tower_journal_free(fixture.journal);
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    }
+    config.carried_fd = fd;
+    unsigned char junk[4096];
+    memset(junk, 0xfe, sizeof junk);
+    for (off_t at = 0; at < (off_t)sizeof(struct tower_journal_memory); at += (off_t)sizeof junk)
+        assert_int_equal(pwrite(fd, junk, sizeof junk, at), sizeof junk);
     make_with(config);
-    (void)tower_journal_state(fixture.journal, &is_carried);
-    assert_false(is_carried);
     assert_int_not_equal(tower_journal_fd(fixture.journal), fd);
     assert_true(fcntl(fd, F_GETFD) >= 0);
-    tower_journal_free(fixture.journal);
-    /* Nonsense all over: what is shown is text. */
-    config.state_bytes = 100;
+    assert_int_equal(tower_journal_read(fixture.journal, 0, fixture.read, 9), 0);
+    (void)close(fd);
+}
+
+/* Settings that another process cannot begin with leave the region to the next one. */
+static void test_a_file_that_cannot_be_opened_leaves_the_region(void **state) {
+    (void)state;
+    struct tower_journal_config config = {.clock = fixture.clock, .path = ""};
     make_with(config);
-    assert_int_equal(tower_journal_fd(fixture.journal), fd);
-    int other = dup(fd);
-    tower_journal_free(fixture.journal);
-    unsigned char junk[65536];
-    memset(junk, 0xfe, sizeof junk);
-    assert_int_equal(pwrite(other, junk, sizeof junk, 40), sizeof junk);
-    uint64_t last_number = 5;
-    assert_int_equal(pwrite(other, &last_number, sizeof last_number, 32), 8);
-    config.carried_fd = other;
-    make_with(config);
-    (void)tower_journal_state(fixture.journal, &is_carried);
-    assert_true(is_carried);
-    size_t n = tower_journal_read(fixture.journal, 0, fixture.read, 9);
-    assert_int_equal(n, 5);
-    for (size_t i = 0; i < n; i++) {
-        json_t *json = parse(&fixture.read[i]);
-        json_decref(json);
-    }
+    struct tower_journal *untouched = NULL;
+    config.carried_fd = dup(tower_journal_fd(fixture.journal));
+    config.path = "/nonexistent/journal";
+    config.file_bytes = 1 << 20;
+    assert_int_equal(tower_journal_new(&config, &untouched), -ENOENT);
+    assert_true(fcntl(config.carried_fd, F_GETFD) >= 0);
+    (void)close(config.carried_fd);
 }
 
 static void test_what_is_no_file_is_refused(void **state) {
@@ -529,7 +626,12 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(test_another_process_goes_on_with_the_region, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_lines_that_were_not_written_are, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_incidents_that_do_not_hold_are_left_out, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_region_that_does_not_hold_is_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_file_that_cannot_be_opened_leaves_the_region, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_what_is_no_file_is_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
