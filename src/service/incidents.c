@@ -8,34 +8,6 @@
 
 /* What every Layer III decoder delays by. */
 #define DECODER_DELAY_SAMPLES 529
-struct tower_incidents {
-    /* Constant after start. */
-    struct tower_incidents_config config;
-    struct tower_journal *journal;
-    int64_t tick_ns;
-    uint64_t delay_samples;
-    uint64_t position_samples;
-    int64_t begun_ns; /* by this process */
-    bool is_running;
-
-    /* Owned by the pump. */
-    struct {
-        int64_t tick_at_ns; /* INT64_MIN: none yet */
-        bool is_withheld;
-        bool has_origin;
-        enum tower_origin origin;
-        uint64_t written; /* by this process */
-        uint64_t totals[TOWER_ORIGIN_COUNT];
-    } pump;
-
-    /* Owned by the journal's thread. */
-    struct tower_incidents_state state;
-    struct tower_incident_counts before;         /* to be added to what the parts have counted */
-    bool is_fault_left[TOWER_INPUT_FAULT_COUNT]; /* told by another process, not seen by this one */
-    uint64_t missed_notes;                       /* of the journal's submissions_lost, up to here */
-    int64_t skipped_seen_ns; /* that more were skipped than told; INT64_MIN: they were not */
-};
-
 static bool settle(void *user, struct tower_incident *incident);
 static void look(void *user);
 
@@ -82,93 +54,6 @@ static int64_t now_ns(const struct tower_incidents *incidents) {
     return tower_clock_now_ns(incidents->config.clock);
 }
 
-/* Neither is what it should be where a part began anew in the middle. */
-static uint64_t minus(uint64_t more, uint64_t less) {
-    return more > less ? more - less : 0;
-}
-
-/* The counters are those of the station: a part that has begun anew goes on where it was. */
-static void look_at_counts(struct tower_incidents *incidents) {
-    const struct tower_incident_counts *before = &incidents->before;
-    struct tower_incident_counts *counts = &incidents->state.counts;
-    incidents->config.get_counts(incidents->config.user, counts);
-    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
-        counts->frames_by_origin[i] += before->frames_by_origin[i];
-    counts->ticks_skipped += before->ticks_skipped;
-    counts->listeners_lost += before->listeners_lost;
-    counts->listeners_refused += before->listeners_refused;
-    counts->listeners_refused_address += before->listeners_refused_address;
-    counts->fallback_errors += before->fallback_errors;
-}
-
-/* ---- going on with what another process left ---- */
-
-/* What the parts have counted, and what is to be added so that nothing that was told is told again.
- */
-static void join_counts(struct tower_incidents *incidents) {
-    struct tower_incidents_state *state = &incidents->state;
-    const struct tower_incident_counts old = state->counts;
-    struct tower_incident_counts *before = &incidents->before;
-    struct tower_incident_counts now;
-    incidents->config.get_counts(incidents->config.user, &now);
-    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
-        before->frames_by_origin[i] = minus(old.frames_by_origin[i], now.frames_by_origin[i]);
-    before->ticks_skipped = minus(old.ticks_skipped, now.ticks_skipped);
-    before->listeners_lost = minus(old.listeners_lost, now.listeners_lost);
-    before->listeners_refused = minus(old.listeners_refused, now.listeners_refused);
-    before->listeners_refused_address =
-        minus(old.listeners_refused_address, now.listeners_refused_address);
-    before->fallback_errors = minus(old.fallback_errors, now.fallback_errors);
-    look_at_counts(incidents);
-    memcpy(incidents->pump.totals, state->counts.frames_by_origin, sizeof incidents->pump.totals);
-}
-
-/* Killed between what it told and what it kept, the other process knew less than the journal. */
-static void agree_with_journal(struct tower_incidents *incidents) {
-    struct tower_incidents_state *state = &incidents->state;
-    struct tower_incident *all = malloc(TOWER_JOURNAL_KEPT * sizeof *all);
-    if (!all)
-        return;
-    size_t n = tower_journal_read(incidents->journal, 0, all, TOWER_JOURNAL_KEPT);
-    while (n > 0 && all[n - 1].kind != TOWER_INCIDENT_PROGRAMME_LOST &&
-           all[n - 1].kind != TOWER_INCIDENT_PROGRAMME_BACK)
-        n--;
-    bool is_lost = n > 0 && all[n - 1].kind == TOWER_INCIDENT_PROGRAMME_LOST;
-    if (n > 0 && !is_lost)
-        state->outage.is_open = 0;
-    if (is_lost && !state->outage.is_open) {
-        state->outage.is_open = 1;
-        state->outage.back_ns = INT64_MIN;
-        state->outage.span =
-            (struct tower_incidents_span){.since_ns = all[n - 1].at_ns,
-                                          .ticks_skipped = state->counts.ticks_skipped,
-                                          .listeners_lost = state->counts.listeners_lost};
-        tower_incidents_span_mend(&state->outage.span, incidents->begun_ns);
-        memcpy(state->outage.span.totals, state->counts.frames_by_origin,
-               sizeof state->outage.span.totals);
-    }
-    free(all);
-}
-
-static void go_on(struct tower_incidents *incidents) {
-    struct tower_incidents_state *state = &incidents->state;
-    struct tower_journal_stats journal;
-    bool is_saved = tower_journal_saved_state(incidents->journal, state, sizeof *state);
-    if (!is_saved)
-        state->started_ns = incidents->begun_ns;
-    tower_incidents_state_mend(state, incidents->begun_ns);
-    join_counts(incidents);
-    if (!is_saved)
-        state->told_requests = state->counts.requests;
-    if (*incidents->config.fallback_path == '\0')
-        state->is_fallback_failed = 0;
-    agree_with_journal(incidents);
-    for (unsigned i = 0; i < TOWER_INPUT_FAULT_COUNT; i++)
-        incidents->is_fault_left[i] = state->is_fault_told[i] != 0;
-    tower_journal_get_stats(incidents->journal, &journal);
-    incidents->missed_notes = journal.submissions_lost;
-}
-
 int tower_incidents_start(struct tower_incidents *incidents, int64_t encoder_delay_ns,
                           uint64_t position_samples, bool is_first) {
     struct tower_incident incident;
@@ -183,7 +68,7 @@ int tower_incidents_start(struct tower_incidents *incidents, int64_t encoder_del
                             "transmitter");
         tower_journal_add(incidents->journal, &incident);
     } else {
-        go_on(incidents);
+        tower_incidents_go_on(incidents);
     }
     int error = tower_journal_start(incidents->journal);
     incidents->is_running = error == 0;
@@ -363,14 +248,16 @@ static void fill_frames(const struct tower_incidents_span *span,
                         const uint64_t totals[TOWER_ORIGIN_COUNT],
                         struct tower_incident *incident) {
     for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
-        incident->frames[i] = minus(totals[i], span->totals[i]);
+        incident->frames[i] = tower_incidents_minus(totals[i], span->totals[i]);
     incident->frames[TOWER_ORIGIN_LIVE] = 0;
 }
 
 static void fill_losses(const struct tower_incidents *incidents,
                         const struct tower_incidents_span *span, struct tower_incident *incident) {
-    incident->frames_missed = minus(incidents->state.counts.ticks_skipped, span->ticks_skipped);
-    incident->listeners_lost = minus(incidents->state.counts.listeners_lost, span->listeners_lost);
+    incident->frames_missed =
+        tower_incidents_minus(incidents->state.counts.ticks_skipped, span->ticks_skipped);
+    incident->listeners_lost =
+        tower_incidents_minus(incidents->state.counts.listeners_lost, span->listeners_lost);
 }
 
 /* ---- on the journal's thread: notes ---- */
@@ -456,7 +343,7 @@ static bool settle_input(struct tower_incidents *incidents, struct tower_inciden
 
 static bool settle(void *user, struct tower_incident *incident) {
     struct tower_incidents *incidents = user;
-    look_at_counts(incidents);
+    tower_incidents_look_at_counts(incidents);
     switch (incident->kind) {
     case TOWER_INCIDENT_ORIGIN_CHANGED:
         change_origin(incidents, incident);
@@ -476,13 +363,13 @@ static bool settle(void *user, struct tower_incident *incident) {
     case TOWER_INCIDENT_RELOADED:
     case TOWER_INCIDENT_UPGRADED:
     case TOWER_INCIDENT_KEEPER_KILLED:
-        incident->frames_missed =
-            minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
+        incident->frames_missed = tower_incidents_minus(incidents->state.counts.ticks_skipped,
+                                                        incidents->state.told_skipped);
         incidents->state.told_skipped = incidents->state.counts.ticks_skipped;
         break;
     case TOWER_INCIDENT_STALLED:
-        incident->frames_missed =
-            minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
+        incident->frames_missed = tower_incidents_minus(incidents->state.counts.ticks_skipped,
+                                                        incidents->state.told_skipped);
         incident->listeners_lost = incidents->state.counts.listeners_lost -
                                    lost_at(incidents, incident->at_ns - incident->duration_ns);
         incidents->state.told_skipped = incidents->state.counts.ticks_skipped;
@@ -502,10 +389,10 @@ static bool settle(void *user, struct tower_incident *incident) {
 /* ---- on the journal's thread: what is looked at now and then ---- */
 
 static void look_at_refused(struct tower_incidents *incidents, int64_t at_ns) {
-    uint64_t places =
-        minus(incidents->state.counts.listeners_refused, incidents->state.told_refused);
-    uint64_t address = minus(incidents->state.counts.listeners_refused_address,
-                             incidents->state.told_refused_address);
+    uint64_t places = tower_incidents_minus(incidents->state.counts.listeners_refused,
+                                            incidents->state.told_refused);
+    uint64_t address = tower_incidents_minus(incidents->state.counts.listeners_refused_address,
+                                             incidents->state.told_refused_address);
     if (places + address == 0 ||
         (incidents->state.told_refused_ns != INT64_MIN &&
          at_ns - incidents->state.told_refused_ns < TOWER_INCIDENT_REFUSED_NS))
@@ -527,7 +414,8 @@ static void look_at_refused(struct tower_incidents *incidents, int64_t at_ns) {
 /* A stall has a note of its own, which comes a moment later than the counter; ticks that were each
  * a little late until too much was missed have none. */
 static void look_at_skipped(struct tower_incidents *incidents, int64_t at_ns) {
-    uint64_t missed = minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
+    uint64_t missed =
+        tower_incidents_minus(incidents->state.counts.ticks_skipped, incidents->state.told_skipped);
     if (missed == 0) {
         incidents->skipped_seen_ns = INT64_MIN;
         return;
@@ -650,7 +538,7 @@ static void make_up_for_missed_notes(struct tower_incidents *incidents) {
 static void look(void *user) {
     struct tower_incidents *incidents = user;
     int64_t at_ns = now_ns(incidents);
-    look_at_counts(incidents);
+    tower_incidents_look_at_counts(incidents);
     make_up_for_missed_notes(incidents);
     sample_lost(incidents, at_ns);
     if (incidents->state.outage.is_open && incidents->state.outage.back_ns != INT64_MIN &&

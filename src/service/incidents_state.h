@@ -1,7 +1,7 @@
 /* incidents_state.h - what is known of incidents under way, so that the next process goes on with
  * it.
  *
- * Plain data, kept in the journal's region; owned by the journal's thread.
+ * struct tower_incidents_state is plain data and kept in the journal's region. For incidents*.c.
  */
 #ifndef TOWER_SERVICE_INCIDENTS_STATE_H
 #define TOWER_SERVICE_INCIDENTS_STATE_H
@@ -64,10 +64,43 @@ struct tower_incidents_state {
 };
 _Static_assert(sizeof(struct tower_incidents_state) <= TOWER_JOURNAL_STATE_BYTES, "room for it");
 
-/* As another process left it, at `at_ns`: whatever it says is taken for true, as long as it leads
- * nowhere else. Pure. */
-void tower_incidents_state_mend(struct tower_incidents_state *state, int64_t at_ns);
-/* A span cannot begin in the future. Pure. */
-void tower_incidents_span_mend(struct tower_incidents_span *span, int64_t at_ns);
+struct tower_incidents {
+    /* Constant after start. */
+    struct tower_incidents_config config;
+    struct tower_journal *journal;
+    int64_t tick_ns;
+    uint64_t delay_samples;
+    uint64_t position_samples;
+    int64_t begun_ns; /* by this process */
+    bool is_running;
+
+    /* Owned by the pump. */
+    struct {
+        int64_t tick_at_ns; /* INT64_MIN: none yet */
+        bool is_withheld;
+        bool has_origin;
+        enum tower_origin origin;
+        uint64_t written; /* by this process */
+        uint64_t totals[TOWER_ORIGIN_COUNT];
+    } pump;
+
+    /* Owned by the journal's thread. */
+    struct tower_incidents_state state;
+    struct tower_incident_counts before;         /* to be added to what the parts have counted */
+    bool is_fault_left[TOWER_INPUT_FAULT_COUNT]; /* told by another process, not seen by this one */
+    uint64_t missed_notes;                       /* of the journal's submissions_lost, up to here */
+    int64_t skipped_seen_ns; /* that more were skipped than told; INT64_MIN: they were not */
+};
+
+/* How many more; 0 where a part began anew in between. Pure. */
+uint64_t tower_incidents_minus(uint64_t more, uint64_t less);
+
+/* On the journal's thread: ask for the counters. They are those of the station: a part that has
+ * begun anew goes on where it was. */
+void tower_incidents_look_at_counts(struct tower_incidents *incidents);
+
+/* Before the start of the journal: take up what another process left with it. What it says is taken
+ * for true, as long as it leads nowhere else. */
+void tower_incidents_go_on(struct tower_incidents *incidents);
 
 #endif

@@ -5,12 +5,13 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "incidents.h"
+#include "incidents_state.h"
 
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TICK_NS INT64_C(24000000)
 
@@ -26,6 +27,9 @@ static struct {
     _Atomic int origin;
     _Atomic int64_t origin_since_ns;
     _Atomic bool is_hanging; /* the journal's thread */
+    _Atomic uint64_t requests, lost_state;
+    _Atomic bool is_request_upgrade;
+    char request_error[64]; /* written before `requests` */
 } fixture;
 
 static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
@@ -45,6 +49,27 @@ static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
     };
     for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
         ret_counts->frames_by_origin[i] = fixture.frames[i];
+    ret_counts->is_request_upgrade = fixture.is_request_upgrade;
+    ret_counts->lost_state = fixture.lost_state;
+    ret_counts->requests = fixture.requests;
+    if (ret_counts->requests > 0)
+        memcpy(ret_counts->request_error, fixture.request_error, sizeof fixture.request_error);
+}
+
+static int make(int carried_fd) {
+    struct tower_incidents_config config = {
+        .clock = fixture.clock,
+        .frame_samples = 1152,
+        .dead_air_after_ns = 10 * TOWER_NS_PER_S,
+        .fallback_path = "/music/loop.wav",
+        .journal_path = "",
+        .carried_fd = carried_fd,
+        .get_counts = get_counts,
+    };
+    if (tower_incidents_new(&config, &fixture.incidents) < 0)
+        return -1;
+    fixture.journal = tower_incidents_journal(fixture.incidents);
+    return tower_incidents_start(fixture.incidents, 0, 0, carried_fd < 0);
 }
 
 static int setup(void **state) {
@@ -52,17 +77,17 @@ static int setup(void **state) {
     memset(&fixture, 0, sizeof fixture);
     if (tower_clock_virtual_new(1000 * TOWER_NS_PER_S, &fixture.clock) < 0)
         return -1;
-    struct tower_incidents_config config = {
-        .clock = fixture.clock,
-        .frame_samples = 1152,
-        .fallback_path = "/music/loop.wav",
-        .journal_path = "",
-        .get_counts = get_counts,
-    };
-    if (tower_incidents_new(&config, &fixture.incidents) < 0)
-        return -1;
-    fixture.journal = tower_incidents_journal(fixture.incidents);
-    return tower_incidents_start(fixture.incidents, 0, 0, true);
+    return make(-1);
+}
+
+/* The process is killed, and another goes on. Of the parts, the pump does as well; what the others
+ * count begins anew. */
+static void make_another(void) {
+    int fd = dup(tower_journal_fd(fixture.journal));
+    tower_incidents_free(fixture.incidents);
+    fixture.lost = fixture.refused = fixture.refused_address = fixture.fallback_errors = 0;
+    assert_int_equal(make(fd), 0);
+    assert_int_equal(tower_journal_fd(fixture.journal), fd);
 }
 
 static int teardown(void **state) {
@@ -325,6 +350,153 @@ static void test_encoder_and_producers(void **state) {
     assert_int_equal(went.frame, 6);
 }
 
+static void note_fault(enum tower_input_fault fault, bool has_begun, int64_t since_ns) {
+    struct tower_input_event event = {
+        .fault = fault, .has_begun = has_begun, .at_ns = now_ns(), .since_ns = since_ns};
+    tower_incidents_note_input(fixture.incidents, &event, 1);
+}
+
+static void note_killed(void) {
+    struct tower_incident_replacement replacement = {
+        .kind = TOWER_INCIDENT_WORKER_KILLED,
+        .subject = "worker 1 (process 4711)",
+        .cause = "SIGKILL",
+        .at_ns = now_ns() - TICK_NS,
+        .silent_ns = now_ns() - 2 * TICK_NS,
+        .listeners_lost = 3,
+    };
+    tower_incidents_note_replaced(fixture.incidents, &replacement, 150);
+    struct tower_incident killed = next_of(TOWER_INCIDENT_WORKER_KILLED);
+    assert_string_equal(killed.cause, "SIGKILL");
+    assert_string_equal(killed.subject, "worker 1 (process 4711)");
+    assert_int_equal(killed.to_substitute_ns, 2 * TICK_NS);
+    assert_int_equal(killed.listeners_lost, 3);
+    assert_int_equal(killed.frames_missed, fixture.ticks_skipped);
+}
+
+static void test_another_process_ends_what_this_one_saw_begin(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    int64_t lost_ns = now_ns() + TICK_NS;
+    tick(TOWER_ORIGIN_GRACE, 200);
+    next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    note_fault(TOWER_INPUT_DISCONNECTED, true, lost_ns);
+    next_of(TOWER_INCIDENT_INPUT_FAULT);
+    fixture.lost = 2;
+    await_look();
+    fixture.ticks_skipped = 5;
+    make_another();
+    note_killed();
+    tick(TOWER_ORIGIN_GRACE, 10);
+    /* It sees the fault by itself, and the journal has it already. */
+    note_fault(TOWER_INPUT_DISCONNECTED, true, now_ns());
+    fixture.lost = 1;
+    tick(TOWER_ORIGIN_LIVE, 45);
+    struct tower_incident back = next_of(TOWER_INCIDENT_PROGRAMME_BACK);
+    assert_int_equal(back.duration_ns, 210 * TICK_NS);
+    assert_int_equal(back.frames[TOWER_ORIGIN_GRACE], 210);
+    assert_int_equal(back.frames_missed, 5);
+    assert_int_equal(back.listeners_lost, 3);
+    note_fault(TOWER_INPUT_DISCONNECTED, false, now_ns());
+    struct tower_incident over = next_of(TOWER_INCIDENT_INPUT_FAULT_OVER);
+    assert_int_equal(over.duration_ns, now_ns() - lost_ns);
+    note_fault(TOWER_INPUT_DISCONNECTED, true, now_ns());
+    next_of(TOWER_INCIDENT_INPUT_FAULT);
+    tower_clock_virtual_advance(fixture.clock, 5 * TOWER_NS_PER_S);
+    await_look();
+    tower_incidents_stop(fixture.incidents, 355);
+    struct tower_incident stopped = next_of(TOWER_INCIDENT_STOPPED);
+    assert_int_equal(stopped.frames[TOWER_ORIGIN_LIVE], 145);
+    assert_int_equal(stopped.frames[TOWER_ORIGIN_GRACE], 210);
+    assert_int_equal(stopped.frames_missed, 5);
+    assert_int_equal(stopped.listeners_lost, 3);
+    assert_int_equal(stopped.duration_ns, 355 * TICK_NS + 5 * TOWER_NS_PER_S);
+}
+
+static void test_a_fault_that_ended_while_nobody_looked(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    note_fault(TOWER_INPUT_MUTE, true, now_ns() - TOWER_NS_PER_S);
+    next_of(TOWER_INCIDENT_INPUT_FAULT);
+    await_look();
+    make_another();
+    note_killed();
+    tower_clock_virtual_advance(fixture.clock, TOWER_INCIDENT_FAULT_NS - 1);
+    await_look();
+    tower_clock_virtual_advance(fixture.clock, 1);
+    struct tower_incident over = next_of(TOWER_INCIDENT_INPUT_FAULT_OVER);
+    assert_string_equal(over.subject, tower_input_fault_name(TOWER_INPUT_MUTE));
+    assert_int_equal(over.at_ns, now_ns() - TOWER_INCIDENT_FAULT_NS);
+    assert_int_equal(over.duration_ns, TOWER_NS_PER_S);
+    await_look();
+}
+
+/* Killed after the line was written, and before what it means was kept. */
+static void test_an_outage_that_only_the_journal_knows_of(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    await_look();
+    struct tower_incidents_state before;
+    tower_journal_stop(fixture.journal);
+    assert_true(tower_journal_saved_state(fixture.journal, &before, sizeof before));
+    assert_int_equal(tower_journal_start(fixture.journal), 0);
+    tick(TOWER_ORIGIN_TONE, 10);
+    struct tower_incident lost = next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    tower_journal_stop(fixture.journal);
+    tower_journal_save_state(fixture.journal, &before, sizeof before);
+    make_another();
+    tick(TOWER_ORIGIN_TONE, 10);
+    tick(TOWER_ORIGIN_LIVE, 45);
+    struct tower_incident back = next_of(TOWER_INCIDENT_PROGRAMME_BACK);
+    assert_int_equal(back.duration_ns, 20 * TICK_NS);
+    assert_int_equal(back.at_ns, lost.at_ns + 20 * TICK_NS);
+}
+
+static void test_nonsense_leads_nowhere(void **state) {
+    (void)state;
+    union {
+        struct tower_incidents_state state;
+        unsigned char bytes[sizeof(struct tower_incidents_state)];
+    } nonsense;
+    unsigned random = 1;
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < sizeof nonsense.bytes; i++) {
+            random = random * 1103515245 + 12345;
+            nonsense.bytes[i] = round == 0 ? 0xff : (unsigned char)(random >> 16);
+        }
+        tower_journal_stop(fixture.journal);
+        tower_journal_save_state(fixture.journal, &nonsense, sizeof nonsense);
+        make_another();
+        tick(TOWER_ORIGIN_LIVE, 3);
+        tick(TOWER_ORIGIN_TONE, 3);
+        note_fault(TOWER_INPUT_MUTE, true, now_ns());
+        note_fault(TOWER_INPUT_MUTE, false, now_ns());
+        tick(TOWER_ORIGIN_LIVE, 60);
+        tower_clock_virtual_advance(fixture.clock, 60 * TOWER_NS_PER_S);
+    }
+    tower_incidents_stop(fixture.incidents, 1);
+}
+
+static void test_what_the_keeper_has_to_tell(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    strcpy(fixture.request_error, "station.ini:1: no");
+    fixture.requests = 1;
+    struct tower_incident refused = next_of(TOWER_INCIDENT_RELOAD_REFUSED);
+    assert_string_equal(refused.detail, "station.ini:1: no");
+    fixture.is_request_upgrade = true;
+    fixture.requests = 2;
+    next_of(TOWER_INCIDENT_UPGRADE_REFUSED);
+    fixture.lost_state = 1;
+    assert_int_equal(next_of(TOWER_INCIDENT_STATE_LOST).count, 1);
+    await_look();
+    make_another();
+    await_look();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_programme_lost_and_back, setup, teardown),
@@ -340,6 +512,14 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_fallback_file_fails_once_and_comes_back, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_encoder_and_producers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_process_ends_what_this_one_saw_begin, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_fault_that_ended_while_nobody_looked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_an_outage_that_only_the_journal_knows_of, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_nonsense_leads_nowhere, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_the_keeper_has_to_tell, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
