@@ -138,6 +138,12 @@ static void print_after(const struct tower_incident *incident, const char *word,
     print_duration(incident->duration_ns, out);
 }
 
+/* Those before it of which none could tell. */
+static void print_untold(const struct tower_incident *incident, FILE *out) {
+    if (incident->count > 1)
+        (void)fprintf(out, ", like %" PRIu64 " before it", incident->count - 1);
+}
+
 static void print_what(const struct tower_incident *incident, FILE *out) {
     const char *subject = incident->subject, *detail = incident->detail;
     switch (incident->kind) {
@@ -198,18 +204,23 @@ static void print_what(const struct tower_incident *incident, FILE *out) {
     case TOWER_INCIDENT_WORKER_KILLED:
         (void)fprintf(out, "%s died%s%s and was replaced", subject, *incident->cause ? " by " : "",
                       incident->cause);
+        print_untold(incident, out);
         break;
     case TOWER_INCIDENT_WORKER_STALLED:
         (void)fprintf(out, "%s put nothing on air and was replaced", subject);
+        print_untold(incident, out);
         break;
     case TOWER_INCIDENT_RELOADED:
         (void)fprintf(out, "the settings were read anew, and %s was replaced", subject);
+        print_untold(incident, out);
         break;
     case TOWER_INCIDENT_UPGRADED:
         (void)fprintf(out, "the program was replaced, and with it %s", subject);
+        print_untold(incident, out);
         break;
     case TOWER_INCIDENT_KEEPER_KILLED:
         (void)fprintf(out, "%s died, and the worker went on as one", subject);
+        print_untold(incident, out);
         break;
     case TOWER_INCIDENT_STATE_LOST:
         (void)fputs("what a worker was to go on with was given up", out);

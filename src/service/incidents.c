@@ -192,6 +192,7 @@ void tower_incidents_note_replaced(struct tower_incidents *incidents,
     tower_incident_set_detail(&incident, replacement->detail);
     incident.duration_ns = incident.to_substitute_ns = now_ns(incidents) - replacement->silent_ns;
     incident.listeners_lost = replacement->listeners_lost;
+    incident.count = replacement->generation;
     tower_journal_add(incidents->journal, &incident);
 }
 
@@ -341,6 +342,18 @@ static bool settle_input(struct tower_incidents *incidents, struct tower_inciden
     return true;
 }
 
+/* A process that died at once had no time to tell of the one before it. */
+static void settle_replacement(struct tower_incidents *incidents, struct tower_incident *incident) {
+    struct tower_incidents_state *state = &incidents->state;
+    uint64_t untold = tower_incidents_minus(incident->count, state->told_generation);
+    if (untold > 0 || state->told_generation == UINT64_MAX)
+        state->told_generation = incident->count;
+    incident->count = untold > 1 ? untold : 1;
+    incident->frames_missed =
+        tower_incidents_minus(state->counts.ticks_skipped, state->told_skipped);
+    state->told_skipped = state->counts.ticks_skipped;
+}
+
 static bool settle(void *user, struct tower_incident *incident) {
     struct tower_incidents *incidents = user;
     tower_incidents_look_at_counts(incidents);
@@ -363,9 +376,7 @@ static bool settle(void *user, struct tower_incident *incident) {
     case TOWER_INCIDENT_RELOADED:
     case TOWER_INCIDENT_UPGRADED:
     case TOWER_INCIDENT_KEEPER_KILLED:
-        incident->frames_missed = tower_incidents_minus(incidents->state.counts.ticks_skipped,
-                                                        incidents->state.told_skipped);
-        incidents->state.told_skipped = incidents->state.counts.ticks_skipped;
+        settle_replacement(incidents, incident);
         break;
     case TOWER_INCIDENT_STALLED:
         incident->frames_missed = tower_incidents_minus(incidents->state.counts.ticks_skipped,

@@ -93,6 +93,7 @@ struct tower_incident_replacement {
     char subject[TOWER_INCIDENT_SUBJECT_BYTES]; /* which process is gone */
     char cause[TOWER_INCIDENT_CAUSE_BYTES];     /* of a death: what it died by */
     char detail[TOWER_INCIDENT_DETAIL_BYTES];
+    uint64_t generation;     /* of that process: counted from 1 */
     int64_t at_ns;           /* when it was replaced; a death is noticed at once */
     int64_t silent_ns;       /* from when on nothing went on air, as well as that is known */
     uint64_t listeners_lost; /* who could not be taken over */

@@ -4,9 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define COUNT_MAX (UINT64_C(1) << 36)
+
 static void mend_span(struct tower_incidents_span *span, int64_t at_ns) {
     if (span->since_ns < 0 || span->since_ns > at_ns)
         span->since_ns = at_ns;
+}
+
+/* Half a century of ticks; what is more is none. */
+static void mend_count(uint64_t *count) {
+    if (*count > COUNT_MAX)
+        *count = 0;
 }
 
 static void mend_state(struct tower_incidents_state *state, int64_t at_ns) {
@@ -33,6 +41,13 @@ static void mend_state(struct tower_incidents_state *state, int64_t at_ns) {
         state->told_refused_ns = INT64_MIN;
     if (state->started_ns < 0 || state->started_ns > at_ns)
         state->started_ns = at_ns;
+    for (unsigned i = 0; i < TOWER_ORIGIN_COUNT; i++)
+        mend_count(&state->counts.frames_by_origin[i]);
+    mend_count(&state->counts.ticks_skipped);
+    mend_count(&state->counts.listeners_lost);
+    mend_count(&state->counts.listeners_refused);
+    mend_count(&state->counts.listeners_refused_address);
+    mend_count(&state->counts.fallback_errors);
     if (state->told_skipped > state->counts.ticks_skipped)
         state->told_skipped = state->counts.ticks_skipped;
     if (state->told_refused > state->counts.listeners_refused)
@@ -114,8 +129,10 @@ void tower_incidents_go_on(struct tower_incidents *incidents) {
         state->started_ns = incidents->begun_ns;
     mend_state(state, incidents->begun_ns);
     join_counts(incidents);
-    if (!is_saved)
+    if (!is_saved) {
         state->told_requests = state->counts.requests;
+        state->told_generation = UINT64_MAX;
+    }
     if (*incidents->config.fallback_path == '\0')
         state->is_fallback_failed = 0;
     agree_with_journal(incidents);

@@ -59,6 +59,7 @@ struct tower_incidents_state {
     uint64_t told_fallback_errors;
     uint32_t is_fallback_failed;
     struct tower_incidents_span fallback;
+    uint64_t told_generation; /* of the last process whose end was told; above all: not known */
     uint64_t told_lost_state;
     uint64_t told_requests;
 };

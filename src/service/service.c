@@ -578,6 +578,7 @@ static void find_replacement(struct tower_service *service,
     int64_t now_ns = tower_clock_now_ns(service->clock);
     *replacement = (struct tower_incident_replacement){
         .kind = kinds[report->why],
+        .generation = report->replaced_generation,
         .at_ns = report->replaced_ns,
         .silent_ns = report->replaced_ns,
         .listeners_lost = (uint64_t)inheritance->adoption.unsound + inheritance->adoption.no_place,

@@ -356,10 +356,11 @@ static void note_fault(enum tower_input_fault fault, bool has_begun, int64_t sin
     tower_incidents_note_input(fixture.incidents, &event, 1);
 }
 
-static void note_killed(void) {
+static struct tower_incident note_killed(uint64_t generation) {
     struct tower_incident_replacement replacement = {
         .kind = TOWER_INCIDENT_WORKER_KILLED,
         .subject = "worker 1 (process 4711)",
+        .generation = generation,
         .cause = "SIGKILL",
         .at_ns = now_ns() - TICK_NS,
         .silent_ns = now_ns() - 2 * TICK_NS,
@@ -371,7 +372,7 @@ static void note_killed(void) {
     assert_string_equal(killed.subject, "worker 1 (process 4711)");
     assert_int_equal(killed.to_substitute_ns, 2 * TICK_NS);
     assert_int_equal(killed.listeners_lost, 3);
-    assert_int_equal(killed.frames_missed, fixture.ticks_skipped);
+    return killed;
 }
 
 static void test_another_process_ends_what_this_one_saw_begin(void **state) {
@@ -387,7 +388,9 @@ static void test_another_process_ends_what_this_one_saw_begin(void **state) {
     await_look();
     fixture.ticks_skipped = 5;
     make_another();
-    note_killed();
+    struct tower_incident killed = note_killed(1);
+    assert_int_equal(killed.frames_missed, 5);
+    assert_int_equal(killed.count, 1);
     tick(TOWER_ORIGIN_GRACE, 10);
     /* It sees the fault by itself, and the journal has it already. */
     note_fault(TOWER_INPUT_DISCONNECTED, true, now_ns());
@@ -422,7 +425,7 @@ static void test_a_fault_that_ended_while_nobody_looked(void **state) {
     next_of(TOWER_INCIDENT_INPUT_FAULT);
     await_look();
     make_another();
-    note_killed();
+    (void)note_killed(1);
     tower_clock_virtual_advance(fixture.clock, TOWER_INCIDENT_FAULT_NS - 1);
     await_look();
     tower_clock_virtual_advance(fixture.clock, 1);
@@ -431,6 +434,28 @@ static void test_a_fault_that_ended_while_nobody_looked(void **state) {
     assert_int_equal(over.at_ns, now_ns() - TOWER_INCIDENT_FAULT_NS);
     assert_int_equal(over.duration_ns, TOWER_NS_PER_S);
     await_look();
+}
+
+static void test_processes_that_could_not_tell(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    await_look();
+    make_another();
+    assert_int_equal(note_killed(1).count, 1);
+    await_look();
+    make_another();
+    /* The second tells nothing. */
+    make_another();
+    struct tower_incident killed = note_killed(3);
+    assert_int_equal(killed.count, 2);
+    size_t bytes;
+    char *line = tower_incident_json(&killed, &bytes);
+    assert_non_null(line);
+    assert_non_null(strstr(line, ", like 1 before it"));
+    free(line);
+    await_look();
+    make_another();
+    assert_int_equal(note_killed(4).count, 1);
 }
 
 /* Killed after the line was written, and before what it means was kept. */
@@ -455,6 +480,21 @@ static void test_an_outage_that_only_the_journal_knows_of(void **state) {
     assert_int_equal(back.at_ns, lost.at_ns + 20 * TICK_NS);
 }
 
+/* Whatever else is recorded. */
+static void await_turns(void) {
+    for (int i = 0; i < 3; i++) {
+        struct tower_incident incident;
+        struct tower_journal_stats before, after;
+        tower_incident_init(&incident, TOWER_INCIDENT_RELOADED, now_ns(), 0, "settings");
+        tower_journal_get_stats(fixture.journal, &before);
+        tower_journal_add(fixture.journal, &incident);
+        do {
+            sched_yield();
+            tower_journal_get_stats(fixture.journal, &after);
+        } while (after.incidents == before.incidents);
+    }
+}
+
 static void test_nonsense_leads_nowhere(void **state) {
     (void)state;
     union {
@@ -475,6 +515,9 @@ static void test_nonsense_leads_nowhere(void **state) {
         note_fault(TOWER_INPUT_MUTE, true, now_ns());
         note_fault(TOWER_INPUT_MUTE, false, now_ns());
         tick(TOWER_ORIGIN_LIVE, 60);
+        await_turns();
+        tower_clock_virtual_advance(fixture.clock, 2 * TOWER_NS_PER_S);
+        await_turns();
         tower_clock_virtual_advance(fixture.clock, 60 * TOWER_NS_PER_S);
     }
     tower_incidents_stop(fixture.incidents, 1);
@@ -516,6 +559,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_fault_that_ended_while_nobody_looked, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_processes_that_could_not_tell, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_outage_that_only_the_journal_knows_of, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_nonsense_leads_nowhere, setup, teardown),
