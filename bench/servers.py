@@ -27,7 +27,7 @@ ICECAST_XML = """<icecast>
     <admin-user>admin</admin-user><admin-password>{password}</admin-password></authentication>
   <hostname>localhost</hostname>
   <listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address></listen-socket>
-  <fileserve>1</fileserve>
+  {mounts}<fileserve>1</fileserve>
   <paths><logdir>{folder}</logdir><webroot>/usr/share/icecast2/web</webroot>
     <adminroot>/usr/share/icecast2/admin</adminroot></paths>
   <logging><accesslog>-</accesslog><errorlog>error.log</errorlog><loglevel>1</loglevel></logging>
@@ -225,6 +225,7 @@ class Tower(Server):
 class Icecast(Server):
     name = "Icecast"
     path = "/bench.mp3"
+    mounts = ""  # what the configuration says of them
 
     def start(self):
         config = os.path.join(self.folder, "icecast.xml")
@@ -232,14 +233,17 @@ class Icecast(Server):
         owner = CHANGE_OWNER if os.getuid() == 0 else ""
         with open(config, "w", encoding="utf-8") as file:
             file.write(ICECAST_XML.format(password=PASSWORD, port=self.port, folder=self.folder,
-                                          owner=owner))
+                                          owner=owner, mounts=self.mounts))
         server = self.run("icecast2", "-c", config)
         time.sleep(0.5)
+        self.start_source()
+        return server
+
+    def start_source(self):
         self.run("ffmpeg", "-nostdin", "-loglevel", "error", "-re", "-f", "lavfi", "-i",
                  "sine=frequency=440:sample_rate=48000", "-ac", "2", "-c:a", "libmp3lame", "-b:a",
                  "128k", "-content_type", "audio/mpeg", "-f", "mp3",
                  f"icecast://source:{PASSWORD}@127.0.0.1:{self.port}{self.path}")
-        return server
 
     @staticmethod
     def version():
