@@ -1,79 +1,27 @@
-/* service.c - TowerService: the wiring. */
-#include "tower/service.h"
-
-#include "tower/addresses.h"
-#include "tower/air.h"
-#include "tower/http_server.h"
-#include "tower/titles.h"
-
-#include "incidents.h"
-#include "inheritance.h"
-#include "programme_title.h"
+/* service.c - TowerService: how its parts call each other, and how they are made. */
 #include "service_carried.h"
-#include "title_schedule.h"
-#include "utf8.h"
+#include "service_parts.h"
+
+#include "tower/log.h"
 
 #include <errno.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 /* How much of the stream a mount keeps: how far a listener can lag. */
 #define AIR_SECONDS 16
-#define ON_AIR_WITHIN_NS TOWER_NS_PER_S
-#define DRAIN_NS (TOWER_NS_PER_S / 2)
-#define STOP_LIMIT_NS (2 * TOWER_NS_PER_S)
 /* Requests being read or answered at once; listeners are not among them. */
 #define HTTP_CONNECTIONS 256
 #define HTTP_REQUEST_TIMEOUT_NS (10 * TOWER_NS_PER_S)
 /* Descriptors that are no listener's: files, pipes, producers, requests. */
 #define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + 64)
 
-struct tower_service {
-    /* Constant after new. The parts, in the order they are built. */
-    struct tower_config config;
-    char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
-    struct tower_listening listening;           /* opened here; none where sockets were given */
-    struct tower_service_sockets sockets;
-    struct tower_carried *carried; /* NULL: nothing is */
-    struct tower_clock *clock;
-    struct tower_router *router;
-    struct tower_input_monitor *monitor;
-    struct tower_fallback *fallback;
-    struct tower_air *air;
-    struct tower_titles *titles;
-    struct tower_addresses *addresses; /* NULL: without a limit */
-    struct tower_fanout *fanouts[TOWER_CONFIG_WORKERS_MAX];
-    size_t n_fanouts;
-    struct tower_encoder_manager *encoder;
-    struct tower_title_schedule *title_schedule;
-    struct tower_pump *pump;
-    struct tower_pcm_socket *ingest;
-    struct tower_http_server *http;
-    struct tower_incidents *incidents;
-    struct tower_incident_replacement replacement; /* STARTED: this is no other's successor */
-
-    /* Owned by the pump. */
-    enum tower_origin origin; /* of the frame at hand */
-
-    /* Owned by the encoder thread. */
-    bool has_aired;
-    struct tower_programme_titles programme_titles;
-    struct tower_programme_title programme_title;
-
-    /* Atomic: written by start and stop, or by the encoder thread; read by anyone. */
-    _Atomic int64_t started_ns;
-    _Atomic bool is_stopping;
-    _Atomic int64_t last_air_ns;
-};
-
-static int fail(char *error, size_t error_bytes, int number, const char *what, const char *detail,
-                const char *advice) {
+int tower_service_fail(char *error, size_t error_bytes, int number, const char *what,
+                       const char *detail, const char *advice) {
     (void)snprintf(error, error_bytes, "%s%s%s: %s%s%s", what, *detail ? " " : "", detail,
                    strerror(-number), *advice ? "; " : "", advice);
     return number;
@@ -232,8 +180,6 @@ static uint32_t bounded_listeners(uint32_t wanted) {
     return (uint32_t)most;
 }
 
-static void get_counts(void *user, struct tower_incident_counts *ret_counts);
-
 static int build_journal(struct tower_service *service, struct tower_inheritance *inheritance,
                          char *error, size_t error_bytes) {
     const struct tower_config *config = &service->config;
@@ -245,19 +191,20 @@ static int build_journal(struct tower_service *service, struct tower_inheritance
         .journal_path = config->journal_path,
         .journal_bytes = config->journal_bytes,
         .carried_fd = tower_inheritance_fd(inheritance, TOWER_CARRIED_JOURNAL),
-        .get_counts = get_counts,
+        .get_counts = tower_service_get_counts,
         .user = service,
     };
     int result = tower_incidents_new(&incidents, &service->incidents);
     if (result < 0) {
         char setting[TOWER_CONFIG_PATH_BYTES + 128];
         tower_config_describe(config, "journal", setting, sizeof setting);
-        return fail(error, error_bytes, result, setting, "",
-                    "choose a file that can be written with --journal");
+        return tower_service_fail(error, error_bytes, result, setting, "",
+                                  "choose a file that can be written with --journal");
     }
     result = tower_inheritance_keep(inheritance, TOWER_CARRIED_JOURNAL, 0,
                                     tower_journal_fd(tower_incidents_journal(service->incidents)));
-    return result < 0 ? fail(error, error_bytes, result, "making the journal", "", "") : 0;
+    return result < 0 ? tower_service_fail(error, error_bytes, result, "making the journal", "", "")
+                      : 0;
 }
 
 static int build_programme(struct tower_service *service, struct tower_inheritance *inheritance,
@@ -270,7 +217,7 @@ static int build_programme(struct tower_service *service, struct tower_inheritan
         result = tower_inheritance_keep(inheritance, TOWER_CARRIED_ROUTER, 0,
                                         tower_router_fd(service->router));
     if (result < 0)
-        return fail(error, error_bytes, result, "making the input router", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the input router", "", "");
     struct tower_input_monitor_config monitor = {
         .frame_samples = config->frame_samples,
         .dead_air_after_ns = config->dead_air_after_ns,
@@ -280,7 +227,7 @@ static int build_programme(struct tower_service *service, struct tower_inheritan
     };
     result = tower_input_monitor_new(&monitor, &service->monitor);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the input monitor", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the input monitor", "", "");
     struct tower_fallback_config fallback = {
         .clock = service->clock,
         .frame_samples = config->frame_samples,
@@ -292,7 +239,7 @@ static int build_programme(struct tower_service *service, struct tower_inheritan
     };
     result = tower_fallback_new(&fallback, &service->fallback);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the fallback", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the fallback", "", "");
     return 0;
 }
 
@@ -348,13 +295,14 @@ static int build_air(struct tower_service *service, struct tower_inheritance *in
     const struct tower_config *config = &service->config;
     int result = open_air(service, inheritance);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the air ring", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the air ring", "", "");
     uint32_t places = bounded_listeners(config->max_listeners);
     if (config->max_listeners_per_address > 0)
         result =
             tower_addresses_new(places, config->max_listeners_per_address, &service->addresses);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the table of addresses", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the table of addresses", "",
+                                  "");
     uint32_t workers = worker_count(config, places);
     struct tower_fanout_config fanout = {
         .clock = service->clock,
@@ -377,7 +325,7 @@ static int build_air(struct tower_service *service, struct tower_inheritance *in
                 tower_fanout_table_fd(service->fanouts[service->n_fanouts]));
     }
     if (result < 0)
-        return fail(error, error_bytes, result, "making the fan-out", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the fan-out", "", "");
     tower_inheritance_adopt(inheritance, service->fanouts, service->n_fanouts);
     return 0;
 }
@@ -429,13 +377,14 @@ static int build_encoder_and_pump(struct tower_service *service,
         result = tower_inheritance_keep(inheritance, TOWER_CARRIED_ENCODER, 0,
                                         tower_encoder_manager_fd(service->encoder));
     if (result < 0)
-        return fail(error, error_bytes, result, "making the encoder", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the encoder", "", "");
     struct tower_encoder_stats made;
     tower_encoder_manager_get_stats(service->encoder, &made);
     result =
         tower_title_schedule_new(config->frame_samples, made.delay_ns, &service->title_schedule);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the schedule of titles", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the schedule of titles", "",
+                                  "");
     begin_title_schedule(service);
     struct tower_pump_config pump = {
         .clock = service->clock,
@@ -454,7 +403,7 @@ static int build_encoder_and_pump(struct tower_service *service,
         result = tower_inheritance_keep(inheritance, TOWER_CARRIED_PUMP, 0,
                                         tower_pump_fd(service->pump));
     if (result < 0)
-        return fail(error, error_bytes, result, "making the pump", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the pump", "", "");
     uint64_t next_tick;
     uint64_t outage_frames = tower_pump_outage(service->pump, &next_tick);
     if (outage_frames > 0)
@@ -494,7 +443,7 @@ static int build_ways_in_and_out(struct tower_service *service,
         result = tower_inheritance_keep(inheritance, TOWER_CARRIED_PRODUCERS, 0,
                                         tower_pcm_socket_fd(service->ingest));
     if (result < 0)
-        return fail(error, error_bytes, result, "taking up the PCM socket", "", "");
+        return tower_service_fail(error, error_bytes, result, "taking up the PCM socket", "", "");
     struct tower_http_server_config http = {
         .clock = service->clock,
         .host = config->host,
@@ -521,7 +470,7 @@ static int build_ways_in_and_out(struct tower_service *service,
     };
     result = tower_http_server_new(&http, &service->http);
     if (result < 0)
-        return fail(error, error_bytes, result, "making the HTTP server", "", "");
+        return tower_service_fail(error, error_bytes, result, "making the HTTP server", "", "");
     return 0;
 }
 
@@ -618,7 +567,7 @@ int tower_service_continue(const struct tower_config *config,
     struct tower_inheritance inheritance;
     struct tower_service *service = calloc(1, sizeof *service);
     if (!service)
-        return fail(error, error_bytes, -ENOMEM, "making the service", "", "");
+        return tower_service_fail(error, error_bytes, -ENOMEM, "making the service", "", "");
     service->config = *config;
     service->listening = (struct tower_listening)TOWER_LISTENING_NONE;
     service->sockets =
@@ -629,7 +578,8 @@ int tower_service_continue(const struct tower_config *config,
     service->started_ns = tower_clock_now_ns(clock);
     int result = tower_inheritance_init(&inheritance, carried);
     if (result < 0)
-        (void)fail(error, error_bytes, result, "looking at what another process left", "", "");
+        (void)tower_service_fail(error, error_bytes, result, "looking at what another process left",
+                                 "", "");
     else
         result = build(service, &inheritance, error, error_bytes);
     if (result == 0) {
@@ -677,179 +627,4 @@ void tower_service_free(struct tower_service *service) {
     tower_listening_close(&service->listening, NULL);
     tower_incidents_free(service->incidents);
     free(service);
-}
-
-/* ---- running ---- */
-
-/* Keep what is in memory there. Only as pages come to be used: all of every library would be tens
- * of MiB. Where it is refused the kernel may page us out under memory pressure, and not before. */
-static void lock_memory(const struct tower_service *service) {
-    if (service->config.is_realtime && mlockall(MCL_CURRENT | MCL_ONFAULT) < 0)
-        tower_log(TOWER_LOG_WARNING, "service",
-                  "memory is not locked: %s (allow it with CAP_IPC_LOCK or LimitMEMLOCK=)",
-                  strerror(errno));
-}
-
-int tower_service_start(struct tower_service *service, char *error, size_t error_bytes) {
-    const char *what = "starting the journal";
-    int result = 0;
-    atomic_store(&service->is_stopping, false);
-    atomic_store(&service->started_ns, tower_clock_now_ns(service->clock));
-    struct tower_encoder_stats encoder;
-    tower_encoder_manager_get_stats(service->encoder, &encoder);
-    bool is_first = service->replacement.kind == TOWER_INCIDENT_STARTED;
-    result =
-        tower_incidents_start(service->incidents, encoder.delay_ns,
-                              tower_encoder_manager_position_samples(service->encoder), is_first);
-    if (result == 0)
-        what = "starting the fan-out";
-    for (size_t i = 0; i < service->n_fanouts && result == 0; i++)
-        result = tower_fanout_start(service->fanouts[i]);
-    if (result == 0) {
-        what = "starting the encoder";
-        result = tower_encoder_manager_start(service->encoder);
-    }
-    /* Behind another process the pump makes up for ticks at once, and what is live waits in
-     * sockets.
-     */
-    bool is_ingest_first =
-        service->carried && tower_carried_report(service->carried)->generation > 1;
-    for (int i = 0; i < 2 && result == 0; i++) {
-        bool is_ingest = (i == 0) == is_ingest_first;
-        what = is_ingest ? "starting the PCM socket" : "starting the pump";
-        result =
-            is_ingest ? tower_pcm_socket_start(service->ingest) : tower_pump_start(service->pump);
-    }
-    if (result == 0) {
-        what = "starting the HTTP server";
-        result = tower_http_server_start(service->http);
-    }
-    if (result < 0) {
-        (void)tower_service_stop(service);
-        return fail(error, error_bytes, result, what, "", "");
-    }
-    lock_memory(service);
-    return 0;
-}
-
-int tower_service_stop(struct tower_service *service) {
-    int64_t begun_ns = tower_clock_now_ns(service->clock);
-    atomic_store(&service->is_stopping, true);
-    tower_http_server_stop(service->http);
-    tower_pcm_socket_stop(service->ingest);
-    tower_pump_stop(service->pump);
-    tower_encoder_manager_stop(service->encoder);
-    int64_t drain_ns = DRAIN_NS / (int64_t)service->n_fanouts;
-    for (size_t i = 0; i < service->n_fanouts; i++)
-        (void)tower_fanout_stop(service->fanouts[i], drain_ns);
-    tower_incidents_stop(service->incidents, tower_air_frames(service->air));
-    return tower_clock_now_ns(service->clock) - begun_ns > STOP_LIMIT_NS ? -ETIMEDOUT : 0;
-}
-
-uint16_t tower_service_port(const struct tower_service *service) {
-    return tower_http_server_port(service->http);
-}
-
-static enum tower_service_state current_state(struct tower_service *service, int64_t now_ns,
-                                              int64_t last_air_ns) {
-    if (atomic_load(&service->is_stopping))
-        return TOWER_SERVICE_STOPPING;
-    if (last_air_ns == INT64_MIN)
-        return TOWER_SERVICE_STARTING;
-    return now_ns - last_air_ns <= ON_AIR_WITHIN_NS ? TOWER_SERVICE_ON_AIR : TOWER_SERVICE_STALLED;
-}
-
-static void add_listeners(struct tower_fanout_stats *total, const struct tower_fanout_stats *one) {
-    total->listeners += one->listeners;
-    total->blocked += one->blocked;
-    total->with_titles += one->with_titles;
-    total->capacity += one->capacity;
-    if (total->phase_groups < one->phase_groups)
-        total->phase_groups = one->phase_groups;
-    total->listeners_peak += one->listeners_peak;
-    total->accepted += one->accepted;
-    total->refused += one->refused;
-    for (unsigned i = 0; i < TOWER_LISTENER_END_COUNT; i++)
-        total->ended[i] += one->ended[i];
-    total->skips += one->skips;
-    total->sent_bytes += one->sent_bytes;
-    total->sends += one->sends;
-    tower_histogram_sum(&total->send_time, &one->send_time);
-}
-
-/* On the journal's thread. */
-static void count_requests(const struct tower_service *service,
-                           struct tower_incident_counts *ret_counts) {
-    struct tower_keeper_status keeper;
-    if (!service->carried)
-        return;
-    tower_carried_get_status(service->carried, &keeper);
-    ret_counts->lost_state = keeper.lost_state;
-    ret_counts->requests = keeper.requests;
-    ret_counts->is_request_upgrade = keeper.request == TOWER_REPLACED_UPGRADED;
-    size_t bytes = tower_utf8_cut(keeper.request_error, strlen(keeper.request_error),
-                                  sizeof ret_counts->request_error - 1);
-    memcpy(ret_counts->request_error, keeper.request_error, bytes);
-    ret_counts->request_error[bytes] = '\0';
-}
-
-static void get_counts(void *user, struct tower_incident_counts *ret_counts) {
-    struct tower_service *service = user;
-    struct tower_pump_stats pump;
-    struct tower_fallback_stats fallback;
-    tower_pump_get_stats(service->pump, &pump);
-    tower_fallback_get_stats(service->fallback, &fallback);
-    *ret_counts = (struct tower_incident_counts){
-        .origin = pump.origin,
-        .origin_since_ns = pump.origin_since_ns,
-        .air_frames = tower_air_frames(service->air),
-        .ticks_skipped = pump.ticks_skipped,
-        .fallback_errors = fallback.file_errors,
-        .is_fallback_ready = fallback.is_file_ready,
-    };
-    memcpy(ret_counts->frames_by_origin, pump.frames_by_origin, sizeof pump.frames_by_origin);
-    count_requests(service, ret_counts);
-    tower_http_server_get_refused(service->http, &ret_counts->listeners_refused,
-                                  &ret_counts->listeners_refused_address);
-    for (size_t i = 0; i < service->n_fanouts; i++) {
-        struct tower_fanout_stats fanout;
-        tower_fanout_get_stats(service->fanouts[i], &fanout);
-        ret_counts->listeners_refused += fanout.refused;
-        ret_counts->listeners_lost += fanout.ended[TOWER_LISTENER_TIMEOUT] +
-                                      fanout.ended[TOWER_LISTENER_SHUTDOWN] +
-                                      fanout.ended[TOWER_LISTENER_LAGGED];
-    }
-}
-
-struct tower_journal *tower_service_journal(struct tower_service *service) {
-    return tower_incidents_journal(service->incidents);
-}
-
-void tower_service_get_status(void *user, struct tower_status *ret_status) {
-    struct tower_service *service = user;
-    *ret_status = (struct tower_status){
-        .last_air_ns = atomic_load(&service->last_air_ns),
-        .started_ns = atomic_load(&service->started_ns),
-        .frame_samples = service->config.frame_samples,
-        .bitrate_bps = service->config.bitrate_bps,
-        .air_frames = tower_air_frames(service->air),
-        .air_bytes = tower_air_head(service->air),
-    };
-    /* After last_air_ns, so that the age of the last frame cannot be negative. */
-    ret_status->now_ns = tower_clock_now_ns(service->clock);
-    ret_status->state = current_state(service, ret_status->now_ns, ret_status->last_air_ns);
-    tower_pump_get_stats(service->pump, &ret_status->pump);
-    tower_router_get_stats(service->router, &ret_status->router);
-    tower_fallback_get_stats(service->fallback, &ret_status->fallback);
-    tower_encoder_manager_get_stats(service->encoder, &ret_status->encoder);
-    tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
-    tower_input_monitor_get_stats(service->monitor, &ret_status->input);
-    tower_titles_get(service->titles, &ret_status->title);
-    if (service->carried)
-        tower_carried_get_status(service->carried, &ret_status->keeper);
-    for (size_t i = 0; i < service->n_fanouts; i++) {
-        struct tower_fanout_stats fanout;
-        tower_fanout_get_stats(service->fanouts[i], &fanout);
-        add_listeners(&ret_status->listeners, &fanout);
-    }
 }
