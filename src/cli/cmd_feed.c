@@ -5,6 +5,8 @@
 #include "feed_link.h"
 #include "feed_options.h"
 #include "feed_title.h"
+#include "loudness_cache.h"
+#include "playlist_source.h"
 #include "program.h"
 #include "tower/converter.h"
 #include "tower/levels.h"
@@ -29,10 +31,12 @@ struct feed {
     void *chunk;
     struct tower_feed_link link;
     struct tower_feed_display display;
-    struct tower_levels levels; /* since the line was last drawn */
-    double peak_dbfs;           /* as shown */
-    int64_t round_samples;      /* read since the source began, or began again */
-    char *title;                /* of every round; NULL: none is sent */
+    struct tower_levels levels;    /* since the line was last drawn */
+    double peak_dbfs;              /* as shown */
+    int64_t round_samples;         /* read since the source began, or began again */
+    char *title;                   /* of every round, or of the file; NULL: none is sent */
+    char *title_before;            /* which the link may still borrow */
+    struct tower_playlist_now now; /* of a playlist: what was read last */
     /* Where each round begins in what is delivered, though the converter lags behind the source. */
     int64_t read_samples;     /* in all rounds */
     int64_t passed_samples;   /* converted, at 48 kHz */
@@ -92,15 +96,21 @@ static void draw(struct feed *feed, int64_t now_ns) {
     /* A file goes out in bursts: between them, what was seen last stands. */
     if (feed->levels.n_samples > 0 || !is_on_air)
         feed->peak_dbfs = tower_levels_dbfs(peak);
+    bool is_playlist = feed->options->kind == TOWER_FEED_PLAYLIST;
+    int64_t position_samples = is_playlist ? feed->now.position_samples : feed->round_samples;
+    int64_t length_samples = info->length_samples;
+    if (is_playlist)
+        length_samples = feed->now.turn > 0 ? feed->now.length_samples : -1;
     const struct tower_feed_view view = {
-        .position_ns = tower_samples_to_ns(feed->round_samples, info->rate_hz),
-        .length_ns = info->length_samples >= 0
-                         ? tower_samples_to_ns(info->length_samples, info->rate_hz)
-                         : -1,
+        .position_ns = tower_samples_to_ns(position_samples, info->rate_hz),
+        .length_ns = length_samples >= 0 ? tower_samples_to_ns(length_samples, info->rate_hz) : -1,
         .peak_dbfs = feed->peak_dbfs,
         .state = tower_feed_link_state_name(feed->link.state),
         .ahead_ns = is_on_air && !info->is_live ? tower_feed_link_ahead_ns(&feed->link) : -1,
         .dropped_ns = tower_samples_to_ns(feed->dropped_samples, TOWER_RATE_HZ),
+        .number = feed->now.number,
+        .n_files = feed->now.n_files,
+        .name = is_playlist ? feed->title : NULL,
     };
     tower_feed_display_draw(&feed->display, now_ns, &view);
     tower_levels_reset(&feed->levels);
@@ -211,7 +221,7 @@ static int pass_on(struct feed *feed, const void *chunk, size_t n_samples) {
 static int end_round(struct feed *feed) {
     if (feed->options->kind == TOWER_FEED_FILE && feed->round_samples == 0)
         return fail(feed, "there is no audio in it", "name a file that has some");
-    if (feed->options->is_looped) {
+    if (feed->options->is_looped && feed->options->kind != TOWER_FEED_PLAYLIST) {
         int error = tower_source_rewind(feed->source);
         if (error < 0)
             return fail(feed, "cannot begin again",
@@ -229,10 +239,31 @@ static int end_round(struct feed *feed) {
 static int fail_reading(struct feed *feed, int error) {
     const char *why = *feed->source->error ? feed->source->error : strerror(-error);
     char where[64];
+    if (feed->options->kind == TOWER_FEED_PLAYLIST)
+        return fail(feed, "nothing to play", why);
     (void)snprintf(where, sizeof where, "reading failed after %.1f s, what came before was sent",
                    (double)feed->round_samples / feed->source->info.rate_hz);
     (void)pass_on(feed, NULL, 0);
     return fail(feed, where, why);
+}
+
+/* Of a playlist: what was read is the first of another file, or goes on with the present one.
+ * Returns -1 to go on. */
+static int note_file(struct feed *feed) {
+    uint64_t turn = feed->now.turn;
+    tower_playlist_source_get_now(feed->source, &feed->now);
+    if (feed->now.turn == turn)
+        return -1;
+    char *title;
+    int error = tower_feed_title_new(feed->options, feed->now.path, feed->now.artist,
+                                     feed->now.title, &title);
+    if (error < 0)
+        return fail(feed, "its title", strerror(-error));
+    free(feed->title_before);
+    feed->title_before = feed->title;
+    feed->title = title;
+    begin_round(feed);
+    return -1;
 }
 
 /* Returns the exit code, or -1 if a signal ended it. */
@@ -242,6 +273,10 @@ static int run(struct feed *feed) {
     while (exit_code < 0 && !is_stopped()) {
         size_t bytes;
         int got = tower_source_read(feed->source, feed->chunk, &bytes);
+        if (got > 0 && feed->options->kind == TOWER_FEED_PLAYLIST)
+            exit_code = note_file(feed);
+        if (exit_code >= 0)
+            break;
         if (got > 0) {
             feed->round_samples += (int64_t)(bytes / sample_bytes);
             feed->read_samples += (int64_t)(bytes / sample_bytes);
@@ -260,6 +295,35 @@ static int run(struct feed *feed) {
 }
 
 /* ---- opening ---- */
+
+static void say_of_file(void *context, const char *what, const char *why) {
+    struct feed *feed = context;
+    tower_feed_display_say(&feed->display, "%s: %s", what, why);
+}
+
+static int open_playlist(struct feed *feed, char *why, size_t why_bytes) {
+    const struct tower_feed_options *options = feed->options;
+    char *cache = options->is_levelled ? tower_loudness_cache_path() : NULL;
+    int error =
+        tower_source_open_playlist(feed->clock,
+                                   &(struct tower_playlist_config){
+                                       .path = options->path,
+                                       .is_paced = options->is_paced,
+                                       .is_looped = options->is_looped,
+                                       .is_shuffled = options->is_shuffled,
+                                       .seed = options->seed,
+                                       .reads_tags = options->sends_title && !options->title,
+                                       .crossfade_ns = options->crossfade_ns,
+                                       .is_levelled = options->is_levelled,
+                                       .target_lufs = options->target_lufs,
+                                       .cache = cache,
+                                       .say = say_of_file,
+                                       .context = feed,
+                                   },
+                                   &feed->source, why, why_bytes);
+    free(cache);
+    return error;
+}
 
 static int open_source(struct feed *feed) {
     const struct tower_feed_options *options = feed->options;
@@ -286,6 +350,9 @@ static int open_source(struct feed *feed) {
                                        },
                                        &feed->source, why, sizeof why);
         break;
+    case TOWER_FEED_PLAYLIST:
+        error = open_playlist(feed, why, sizeof why);
+        break;
     case TOWER_FEED_STDIN:
         error = tower_source_open_raw(
             &(struct tower_raw_config){
@@ -311,8 +378,10 @@ static int open_feed(struct feed *feed) {
     error = tower_converter_new(info->rate_hz, info->channels, &feed->converter);
     if (error == 0 && !(feed->chunk = malloc(tower_source_chunk_bytes(feed->source))))
         error = -ENOMEM;
-    if (error == 0)
-        error = tower_feed_title_new(feed->options, info, &feed->title);
+    bool is_file = feed->options->kind == TOWER_FEED_FILE;
+    if (error == 0 && feed->options->kind != TOWER_FEED_PLAYLIST)
+        error = tower_feed_title_new(feed->options, is_file ? feed->options->path : NULL,
+                                     info->artist, info->title, &feed->title);
     if (error < 0)
         (void)fail(feed, "cannot convert it to 48 kHz stereo", strerror(-error));
     return error;
@@ -336,7 +405,8 @@ int tower_cmd_feed(int argc, char **argv) {
             draw(&feed, tower_clock_now_ns(feed.clock));
         stop_ticks();
     }
-    bool is_cut_short = options.kind == TOWER_FEED_FILE && !options.is_looped;
+    bool is_of_files = options.kind == TOWER_FEED_FILE || options.kind == TOWER_FEED_PLAYLIST;
+    bool is_cut_short = is_of_files && !options.is_looped;
     if (exit_code < 0)
         exit_code = is_cut_short ? TOWER_EXIT_FAILED : TOWER_EXIT_OK;
     tower_feed_link_done(&feed.link);
@@ -344,6 +414,7 @@ int tower_cmd_feed(int argc, char **argv) {
     tower_converter_free(feed.converter);
     tower_source_close(feed.source);
     free(feed.title);
+    free(feed.title_before);
     free(feed.chunk);
     return exit_code;
 }

@@ -37,11 +37,11 @@ static void write_time(char *text, size_t bytes, int64_t time_ns) {
                        (int)(s % 60));
 }
 
-static void write_bar(char *text, double dbfs) {
-    int cells = (int)((dbfs - BAR_FLOOR_DBFS) / -BAR_FLOOR_DBFS * BAR_CELLS + 0.5);
-    for (int i = 0; i < BAR_CELLS; i++)
+static void write_bar(char *text, int n_cells, double dbfs) {
+    int cells = (int)((dbfs - BAR_FLOOR_DBFS) / -BAR_FLOOR_DBFS * n_cells + 0.5);
+    for (int i = 0; i < n_cells; i++)
         text[i] = i < cells ? '#' : '.';
-    text[BAR_CELLS] = '\0';
+    text[n_cells] = '\0';
 }
 
 /* Make a line safe and short enough: no control characters from a file's name, and no more columns
@@ -77,15 +77,22 @@ void tower_feed_display_draw(struct tower_feed_display *display, int64_t now_ns,
         write_time(time, sizeof time, view->length_ns);
         (void)snprintf(length, sizeof length, " / %s", time);
     }
-    write_bar(bar, view->peak_dbfs);
+    write_bar(bar, view->number > 0 ? BAR_CELLS / 2 : BAR_CELLS, view->peak_dbfs);
     if (view->ahead_ns >= 0)
         (void)snprintf(ahead, sizeof ahead, ", %.1f s ahead",
                        (double)view->ahead_ns / (double)TOWER_NS_PER_S);
     if (view->dropped_ns > 0)
         (void)snprintf(dropped, sizeof dropped, ", %.1f s dropped",
                        (double)view->dropped_ns / (double)TOWER_NS_PER_S);
-    (void)snprintf(line, sizeof line, "%s%s  [%s] %6.1f dBFS  %s%s%s  %s", position, length, bar,
-                   view->peak_dbfs, view->state, ahead, dropped, display->name);
+    /* Of a list what is playing comes first: of a narrow terminal's line the end is cut off. */
+    if (view->number > 0)
+        (void)snprintf(line, sizeof line, "file %zu of %zu  %s%s  [%s] %6.1f dBFS  %s  %s%s%s",
+                       view->number, view->n_files, position, length, bar, view->peak_dbfs,
+                       view->name && *view->name ? view->name : display->name, view->state, ahead,
+                       dropped);
+    else
+        (void)snprintf(line, sizeof line, "%s%s  [%s] %6.1f dBFS  %s%s%s  %s", position, length,
+                       bar, view->peak_dbfs, view->state, ahead, dropped, display->name);
     fit(line, count_columns());
     (void)fprintf(stderr, "\r%s" CLEAR_TO_END, line);
     (void)fflush(stderr);

@@ -4,6 +4,7 @@
 #define TOWER_CLI_FEED_DISPLAY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* How often the line is drawn. */
@@ -24,6 +25,9 @@ struct tower_feed_view {
     const char *state;
     int64_t ahead_ns;   /* of what is heard; -1: not to be shown */
     int64_t dropped_ns; /* of a live source; 0: not to be shown */
+    size_t number;      /* of the file in its playlist, from 1; 0: there is none */
+    size_t n_files;
+    const char *name; /* what is playing; NULL or "": the source's name */
 };
 
 void tower_feed_display_init(struct tower_feed_display *display, const char *name);

@@ -2,17 +2,28 @@
 #include "feed_options.h"
 
 #include "bounds.h"
+#include "playlist.h"
+#include "playlist_source.h"
 #include "program.h"
 #include "tower/producer.h"
 #include "utf8.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/random.h>
 #include <unistd.h>
+
+/* What playlists are evened out to, and the range that a station may choose from. */
+#define LUFS_DEFAULT (-16.0)
+#define LUFS_MIN (-40.0)
+#define LUFS_MAX (-5.0)
+#define SEED_MAX 4294967295UL
 
 static const char usage[] =
     "Usage: tower feed SOURCE [OPTION]...\n\n"
@@ -22,14 +33,22 @@ static const char usage[] =
     "SOURCE is one of:\n"
     "  FILE, file:FILE   an audio file: what libsndfile reads, and ffmpeg for the rest; sent as\n"
     "                    fast as the transmitter takes it, waits where there is none\n"
+    "  PLAYLIST          a file .m3u, .m3u8, .pls or .xspf, or a folder: its audio files without "
+    "a\n"
+    "                    gap, as loud as each other; what cannot be read is passed over\n"
     "  -                 raw s16le PCM on stdin; waits where there is no transmitter\n"
     "  mock, mock:silence, mock:noise, mock:tone\n"
     "                    a test signal in real time; what can't be delivered is dropped\n\n"
     "Options:\n"
     "  --socket PATH      the transmitter's socket (TOWER_SOCKET_PATH, else\n"
     "                     $XDG_RUNTIME_DIR/tower/pcm.sock or /run/tower/pcm.sock)\n"
-    "  --loop             begin again at the end of the file, without a gap, until stopped\n"
-    "  --paced            send a file in real time\n"
+    "  --loop             begin again at the end of the file or list, without a gap, until "
+    "stopped\n"
+    "  --shuffle          of a list: in another order each round\n"
+    "  --seed N           of --shuffle: the same order each time for the same number\n"
+    "  --crossfade SECS   of a list: the end of each file faded into the next, 0 to 30 (0)\n"
+    "  --loudness LUFS    bring each file to this, -40 to -5, or off (-16 of a list, else off)\n"
+    "  --paced            send a file or list in real time\n"
     "  --rate HZ          of stdin and the mock: 1000 to 384000 (48000)\n"
     "  --channels N       of stdin and the mock: 1 to 8 (2)\n"
     "  --frame-samples N  the transmitter's frame, which the end is padded to: 1 to 1152 (1152)\n"
@@ -44,6 +63,10 @@ static const char usage[] =
 enum {
     OPTION_SOCKET = 256,
     OPTION_LOOP,
+    OPTION_SHUFFLE,
+    OPTION_SEED,
+    OPTION_CROSSFADE,
+    OPTION_LOUDNESS,
     OPTION_PACED,
     OPTION_RATE,
     OPTION_CHANNELS,
@@ -56,6 +79,10 @@ enum {
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
     {"loop", no_argument, NULL, OPTION_LOOP},
+    {"shuffle", no_argument, NULL, OPTION_SHUFFLE},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"crossfade", required_argument, NULL, OPTION_CROSSFADE},
+    {"loudness", required_argument, NULL, OPTION_LOUDNESS},
     {"paced", no_argument, NULL, OPTION_PACED},
     {"rate", required_argument, NULL, OPTION_RATE},
     {"channels", required_argument, NULL, OPTION_CHANNELS},
@@ -94,6 +121,34 @@ static int read_number(const char *flag, const char *text, unsigned long min, un
     if (value == 0)
         return refuse("--%s %s: expected a whole number from %lu to %lu", flag, text, min, max);
     *ret_value = value;
+    return -1;
+}
+
+/* A number such as 2.5 or -16, and nothing else. */
+static bool parse_decimal(const char *text, double min, double max, double *ret_value) {
+    char *end;
+    if (!strchr("-.0123456789", *text) || strpbrk(text, "xXpP"))
+        return false;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= min && value <= max))
+        return false;
+    *ret_value = value;
+    return true;
+}
+
+static int read_crossfade(struct tower_feed_options *options, const char *text) {
+    double seconds;
+    if (!parse_decimal(text, 0, TOWER_PLAYLIST_CROSSFADE_MAX_S, &seconds))
+        return refuse("--crossfade %s: expected a number of seconds from 0 to %d", text,
+                      TOWER_PLAYLIST_CROSSFADE_MAX_S);
+    options->crossfade_ns = llrint(seconds * (double)TOWER_NS_PER_S);
+    return -1;
+}
+
+static int read_loudness(struct tower_feed_options *options, const char *text) {
+    options->is_levelled = strcasecmp(text, "off") != 0;
+    if (options->is_levelled && !parse_decimal(text, LUFS_MIN, LUFS_MAX, &options->target_lufs))
+        return refuse("--loudness %s: expected a number from -40 to -5, or off", text);
     return -1;
 }
 
@@ -148,9 +203,35 @@ static int set_source(struct tower_feed_options *options, const char *word) {
     return *options->path == '\0' ? refuse("'%s': expected the path of a file", word) : -1;
 }
 
+/* What was said of how to play files. */
+struct listing {
+    bool has_loudness;
+    bool has_crossfade;
+    bool has_seed;
+};
+
+/* A list of files, or one file with something that only lists can do. */
+static int choose_playlist(struct tower_feed_options *options, const struct listing *said) {
+    bool is_list = options->kind == TOWER_FEED_FILE && tower_playlist_is_one(options->path);
+    bool is_asked_for = options->is_shuffled || said->has_crossfade || said->has_loudness;
+    if (is_asked_for && options->kind != TOWER_FEED_FILE)
+        return refuse("--shuffle, --crossfade and --loudness are for files and lists of files");
+    if (said->has_seed && !options->is_shuffled)
+        return refuse("--seed is for --shuffle");
+    if (is_list && !said->has_loudness)
+        options->is_levelled = true;
+    if (is_list || options->is_shuffled || options->crossfade_ns > 0 || options->is_levelled)
+        options->kind = TOWER_FEED_PLAYLIST;
+    if (options->is_shuffled && !said->has_seed &&
+        getrandom(&options->seed, sizeof options->seed, 0) < 0)
+        return refuse("--shuffle: no random number is to be had (%s); name a --seed",
+                      strerror(errno));
+    return -1;
+}
+
 /* What does not go together. */
 static int check(const struct tower_feed_options *options, bool has_format) {
-    if (options->kind == TOWER_FEED_FILE && has_format)
+    if ((options->kind == TOWER_FEED_FILE || options->kind == TOWER_FEED_PLAYLIST) && has_format)
         return refuse("--rate and --channels are for stdin and the mock: a file says its own");
     if (options->kind == TOWER_FEED_STDIN && options->is_looped)
         return refuse("--loop is for files: stdin comes only once");
@@ -171,7 +252,10 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         .channels = TOWER_CHANNELS,
         .frame_samples = TOWER_FRAME_SAMPLES,
         .sends_title = true,
+        .target_lufs = LUFS_DEFAULT,
     };
+    struct listing said = {false, false, false};
+    uint32_t seed = 0;
     const char *socket_path = NULL;
     bool has_format = false;
     int exit_code = -1;
@@ -185,6 +269,22 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
             break;
         case OPTION_LOOP:
             options.is_looped = true;
+            break;
+        case OPTION_SHUFFLE:
+            options.is_shuffled = true;
+            break;
+        case OPTION_SEED:
+            said.has_seed = true;
+            exit_code = read_number("seed", optarg, 1, SEED_MAX, &seed);
+            options.seed = seed;
+            break;
+        case OPTION_CROSSFADE:
+            said.has_crossfade = true;
+            exit_code = read_crossfade(&options, optarg);
+            break;
+        case OPTION_LOUDNESS:
+            said.has_loudness = true;
+            exit_code = read_loudness(&options, optarg);
             break;
         case OPTION_PACED:
             options.is_paced = true;
@@ -225,10 +325,12 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
     if (exit_code >= 0)
         return exit_code;
     if (optind >= argc)
-        return refuse("expected a source: a file, - for stdin, or mock");
+        return refuse("expected a source: a file, a playlist, - for stdin, or mock");
     if (optind + 1 < argc)
         return refuse("'%s': one source only; %s is the first", argv[optind + 1], argv[optind]);
     exit_code = set_source(&options, argv[optind]);
+    if (exit_code < 0)
+        exit_code = choose_playlist(&options, &said);
     if (exit_code < 0)
         exit_code = check(&options, has_format);
     if (exit_code < 0)

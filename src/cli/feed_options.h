@@ -7,16 +7,21 @@
 #include <stdbool.h>
 #include <sys/un.h>
 
-enum tower_feed_kind { TOWER_FEED_MOCK, TOWER_FEED_FILE, TOWER_FEED_STDIN };
+enum tower_feed_kind { TOWER_FEED_MOCK, TOWER_FEED_FILE, TOWER_FEED_PLAYLIST, TOWER_FEED_STDIN };
 
 struct tower_feed_options {
     enum tower_feed_kind kind;
     enum tower_mock_content content; /* of the mock */
-    const char *path;                /* of the file */
+    const char *path;                /* of the file or playlist */
     const char *name;                /* of the source, for messages */
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     bool is_looped;
     bool is_paced;
+    bool is_shuffled;     /* of a playlist, and so are these: */
+    uint64_t seed;        /* of the shuffling */
+    int64_t crossfade_ns; /* 0: none */
+    bool is_levelled;
+    double target_lufs;
     uint32_t rate_hz;  /* of the mock and of stdin */
     unsigned channels; /* of the mock and of stdin */
     uint32_t frame_samples;

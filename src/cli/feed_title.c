@@ -20,20 +20,19 @@ static char *name_of(const char *path) {
     return title ? title : strdup("");
 }
 
-int tower_feed_title_new(const struct tower_feed_options *options,
-                         const struct tower_source_info *info, char **ret_title) {
+int tower_feed_title_new(const struct tower_feed_options *options, const char *path,
+                         const char *artist, const char *file_title, char **ret_title) {
     char *title = NULL;
-    bool is_file = options->kind == TOWER_FEED_FILE;
-    if (!options->sends_title || (!options->title && !is_file)) {
+    if (!options->sends_title || (!options->title && !path)) {
         *ret_title = NULL;
         return 0;
     }
     if (options->title)
         title = strdup(options->title);
-    else if (info->title && info->artist)
-        title = asprintf(&title, "%s - %s", info->artist, info->title) < 0 ? NULL : title;
+    else if (file_title && artist)
+        title = asprintf(&title, "%s - %s", artist, file_title) < 0 ? NULL : title;
     else
-        title = info->title ? strdup(info->title) : name_of(options->path);
+        title = file_title ? strdup(file_title) : name_of(path);
     if (!title)
         return -ENOMEM;
     *ret_title = title;
