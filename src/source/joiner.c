@@ -111,10 +111,12 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-/* The end of the stream before is what is faded out: not what was taken, nor what is a fade. */
+/* The end of the stream before is faded out, at most half of what is no fade already, and not what
+ * was taken. */
 static void begin_fade(struct tower_joiner *joiner) {
-    int64_t from = larger(larger(joiner->taken, joiner->begin), joiner->mix_end);
-    joiner->mix_begin = larger(from, joiner->made - joiner->fade_samples);
+    int64_t half = larger(joiner->made - larger(joiner->begin, joiner->mix_end), 0) / 2;
+    int64_t length = half < joiner->fade_samples ? half : joiner->fade_samples;
+    joiner->mix_begin = larger(joiner->made - length, joiner->taken);
     joiner->mix_at = joiner->mix_begin;
     joiner->mix_end = joiner->made;
     joiner->begin = joiner->mix_begin;

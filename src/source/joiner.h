@@ -38,8 +38,8 @@ void tower_joiner_done(struct tower_joiner *joiner);
 
 /* Begin the next stream, of 1000 to 384000 Hz and 1 to 8 channels. `*ret_at` is where its first
  * sample comes, which may be before what was made already, as that is faded out, never before what
- * was taken. A fade is of equal power, and no longer than what is there of the stream before.
- * Errors: -EINVAL, -ENOMEM, -EIO (as of the converter). */
+ * was taken. A fade is of equal power, and no longer than half of the stream before, less the fade
+ * that it began with. Errors: -EINVAL, -ENOMEM, -EIO (as of the converter). */
 int tower_joiner_begin(struct tower_joiner *joiner, uint32_t rate_hz, unsigned channels,
                        int64_t *ret_at);
 

@@ -38,9 +38,9 @@ struct tower_playlist_now {
 
 /* Open a list: 48 kHz stereo comes out, whatever the files are. The sample behind the last of one
  * file is the first of the next, and no chunk holds samples of two, so that it can be told whose
- * each one is; with a crossfade a file begins where it begins to be heard. The next file is opened,
- * and its first samples decoded, while the present one goes on. A file that cannot be read, or ends
- * early, is told and passed over.
+ * each one is; with a crossfade, which is at most half of either file, a file begins where it
+ * begins to be heard. The next file is opened, and its first samples decoded, while the present one
+ * goes on. A file that cannot be read, or ends early, is told and passed over.
  *
  * tower_source_read() also returns -EINTR behind each file that was passed over. It returns -EIO at
  * the end if no file could be read, or when looping none in a whole round. A source like this

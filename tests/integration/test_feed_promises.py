@@ -314,7 +314,8 @@ class TestFeedPromises(TowerTestCase):
             with open(self.path(name), "wb") as file:
                 file.write(data)
             self.refused(1, self.path(name), has=[name])
-        self.refused(1, self.folder, has=["folder"])
+        os.mkdir(self.path("bare"))
+        self.refused(1, self.path("bare"), has=["bare", "no audio file"])
         self.refused(1, "/dev/null", has=["/dev/null"])
         self.refused(1, self.path("none.wav"), has=["no such file"])
         self.refused(2, "mock", "--rate", "999", has=["--rate 999", "1000"])
