@@ -49,26 +49,20 @@ static int16_t limit(double value) {
     return value <= INT16_MIN ? INT16_MIN : (int16_t)lrint(value);
 }
 
-/* Lay samples over the end of the stream before; NULL: there are none, and it fades out alone. */
-static void mix(struct tower_joiner *joiner, const int16_t *samples, size_t n_samples) {
+static void mix_one(struct tower_joiner *joiner, int left, int right) {
+    int16_t *sample = held_at(joiner, joiner->mix_at);
     double length = (double)(joiner->mix_end - joiner->mix_begin);
-    for (size_t i = 0; i < n_samples; i++, joiner->mix_at++) {
-        int16_t *sample = held_at(joiner, joiner->mix_at);
-        double turn = M_PI_2 * ((double)(joiner->mix_at - joiner->mix_begin) + 0.5) / length;
-        for (unsigned channel = 0; channel < TOWER_CHANNELS; channel++) {
-            double coming = samples ? samples[i * TOWER_CHANNELS + channel] : 0;
-            sample[channel] = limit(sample[channel] * cos(turn) + coming * sin(turn));
-        }
-    }
+    double turn = M_PI_2 * ((double)(joiner->mix_at - joiner->mix_begin) + 0.5) / length;
+    sample[0] = limit(sample[0] * cos(turn) + left * sin(turn));
+    sample[1] = limit(sample[1] * cos(turn) + right * sin(turn));
+    joiner->mix_at++;
 }
 
 static int append(struct tower_joiner *joiner, const int16_t *samples, size_t n_samples) {
-    size_t n_mixed = (size_t)(joiner->mix_end - joiner->mix_at);
-    if (n_mixed > n_samples)
-        n_mixed = n_samples;
-    mix(joiner, samples, n_mixed);
-    samples += n_mixed * TOWER_CHANNELS;
-    n_samples -= n_mixed;
+    for (; n_samples > 0 && joiner->mix_at < joiner->mix_end; n_samples--) {
+        mix_one(joiner, samples[0], samples[1]);
+        samples += TOWER_CHANNELS;
+    }
     if (n_samples == 0)
         return 0;
     int error = reserve(joiner, n_samples);
@@ -94,7 +88,8 @@ static int finish_stream(struct tower_joiner *joiner) {
     int error = joiner->converter ? convert(joiner, NULL, 0) : 0;
     tower_converter_free(joiner->converter);
     joiner->converter = NULL;
-    mix(joiner, NULL, (size_t)(joiner->mix_end - joiner->mix_at));
+    while (joiner->mix_at < joiner->mix_end)
+        mix_one(joiner, 0, 0);
     return error;
 }
 

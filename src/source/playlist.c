@@ -177,8 +177,8 @@ int tower_playlist_add_location(struct tower_playlist *playlist, const char *fol
     if (path && strlen(path) >= PATH_MAX)
         why = "a path of more than 4095 bytes";
     int error = 0;
-    if (why) {
-        tower_playlist_note_unusable(playlist, 0, why);
+    if (why || !path) {
+        tower_playlist_note_unusable(playlist, 0, why ? why : "no path");
     } else {
         path = adapt(path);
         error = path ? tower_playlist_add(playlist, path, title) : -ENOMEM;

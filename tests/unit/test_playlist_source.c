@@ -85,6 +85,21 @@ static void write_part(const char *name, int format, int rate_hz, int channels, 
     assert_int_equal(sf_close(file), 0);
 }
 
+/* 40 files of a millisecond each, and a list of them. */
+static const char *write_many_parts(int rate_hz) {
+    const char *list = in_folder("many.m3u");
+    FILE *file = fopen(list, "we");
+    assert_non_null(file);
+    for (int i = 0; i < 40; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "%d.wav", i);
+        write_part(name, WAV16, rate_hz, 2, 440, 20000, i * 0.001, (i + 1) * 0.001);
+        assert_true(fprintf(file, "%s\n", name) > 0);
+    }
+    assert_int_equal(fclose(file), 0);
+    return in_folder("many.m3u");
+}
+
 static void say(void *context, const char *what, const char *why) {
     (void)context;
     assert_true(n_said < 16);
@@ -213,14 +228,7 @@ static void test_files_of_different_formats_join_without_a_step(void **state) {
 
 static void test_48_khz_stereo_is_bit_for_bit_through_many_short_files(void **state) {
     (void)state;
-    char text[2000] = "";
-    for (int i = 0; i < 40; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "%d.wav", i);
-        write_part(name, WAV16, 48000, 2, 440, 20000, i * 0.001, (i + 1) * 0.001);
-        strcat(strcat(text, name), "\n");
-    }
-    const char *list = write_text("a.m3u", text);
+    const char *list = write_many_parts(48000);
     assert_int_equal(play(&(struct tower_playlist_config){.path = list}, SIZE_MAX), 0);
     assert_int_equal(n_heard, 40 * 48);
     assert_int_equal(n_turns, 40);
@@ -232,14 +240,7 @@ static void test_48_khz_stereo_is_bit_for_bit_through_many_short_files(void **st
 
 static void test_short_files_that_the_converter_holds_back_have_their_places(void **state) {
     (void)state;
-    char text[2000] = "";
-    for (int i = 0; i < 40; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "%d.wav", i);
-        write_part(name, WAV16, 24000, 2, 440, 20000, i * 0.001, (i + 1) * 0.001);
-        strcat(strcat(text, name), "\n");
-    }
-    const char *list = write_text("a.m3u", text);
+    const char *list = write_many_parts(24000);
     for (int64_t fade_ms = 0; fade_ms <= 10; fade_ms += 10) {
         assert_int_equal(
             play(&(struct tower_playlist_config){.path = list, .crossfade_ns = fade_ms * 1000000},
