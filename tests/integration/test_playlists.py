@@ -92,7 +92,10 @@ class TestPlaylists(TowerTestCase):
         for number in range(1, 7):
             sound.write_wav(self.path(f"{number}.wav"),
                             sound.stereo(sound.tone([300 + 50 * number], 0.7, 0.3)))
-            text += f"File{number}={number}.wav\nTitle{number}=Song {number}\n"
+            kind = "m4a" if number % 2 else "wav"  # which ffmpeg decodes, and libsndfile
+            if kind == "m4a":
+                sound.convert(self.path(f"{number}.wav"), self.path(f"{number}.m4a"))
+            text += f"File{number}={number}.{kind}\nTitle{number}=Song {number}\n"
         path = self.write("list.pls", text)
         server = self.serve("--grace", "0")
         feeder = self.feed_list(server, path, "--loop", "--shuffle", "--seed", "5", "--crossfade",

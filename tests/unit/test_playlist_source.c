@@ -274,6 +274,21 @@ static void test_what_cannot_be_read_is_passed_over_with_a_line(void **state) {
     assert_non_null(strstr(said[1], "no such file"));
 }
 
+static void test_a_file_that_breaks_off_is_followed_by_the_next(void **state) {
+    (void)state;
+    struct stat status;
+    write_part("1.flac", FLAC16, 48000, 2, 500, 9000, 0, 4);
+    write_part("2.wav", WAV16, 48000, 2, 500, 9000, 0, 1);
+    assert_int_equal(stat(in_folder("1.flac"), &status), 0);
+    assert_int_equal(truncate(in_folder("1.flac"), status.st_size / 2), 0);
+    assert_int_equal(play(&(struct tower_playlist_config){.path = folder}, SIZE_MAX), 0);
+    assert_int_equal(n_said, 1);
+    assert_non_null(strstr(said[0], "1.flac: reading failed after"));
+    assert_true(n_heard > 48000 * 2 && n_heard < 48000 * 4);
+    expect_turn(1, "2.wav", n_heard - 48000);
+    assert_int_equal(heard[n_heard - 48000 + 24][0], 9000); /* a quarter of a turn */
+}
+
 static void test_where_nothing_can_be_read_it_ends_with_an_error(void **state) {
     (void)state;
     const char *list = write_text("a.m3u", "none.wav\ngone.wav\n");
@@ -436,6 +451,7 @@ int main(void) {
         TEST(test_48_khz_stereo_is_bit_for_bit_through_many_short_files),
         TEST(test_short_files_that_the_converter_holds_back_have_their_places),
         TEST(test_what_cannot_be_read_is_passed_over_with_a_line),
+        TEST(test_a_file_that_breaks_off_is_followed_by_the_next),
         TEST(test_where_nothing_can_be_read_it_ends_with_an_error),
         TEST(test_a_loop_goes_on_and_ends_when_all_files_are_gone),
         TEST(test_a_folder_shuffled_again_and_again),
