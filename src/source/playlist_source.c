@@ -112,7 +112,7 @@ static int open_next(struct playlist_source *list) {
     }
     next->index = index;
     const struct tower_playlist_entry *entry = &list->playlist.entries[index];
-    if (list->playlist.n_entries > 1 && tower_playlist_is_one(entry->path))
+    if (tower_playlist_is_one(entry->path))
         return reject(list, "it is a list or a folder itself; feed that on its own");
     const struct tower_file_config config = {
         .path = entry->path,

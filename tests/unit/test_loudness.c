@@ -126,6 +126,7 @@ static void test_gain_goes_to_the_target_but_no_peak_above_one_below_full_scale(
     expect_gain_db(-8, 0, true, -8);
     expect_gain_db(-30, -6, true, 5);
     expect_gain_db(-16, 0.5, true, -1.5);
+    expect_gain_db(-16, -0.5, true, -0.5);
     expect_gain_db(-30, -20, false, 0); /* the rest may be louder */
     expect_gain_db(-8, 0, false, -8);
 }
