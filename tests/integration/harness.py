@@ -215,7 +215,17 @@ class Server(Program):
         return f"http://127.0.0.1:{self.port}/stream"
 
     def get(self, path, method="GET"):
-        """Returns (status, headers with lower-case names, body)."""
+        """Returns (status, headers with lower-case names, body). Whom a dying worker leaves without
+        an answer asks again."""
+        while True:
+            worker = self.worker
+            try:
+                return self.get_once(path, method)
+            except (ConnectionResetError, http.client.HTTPException):
+                if self.worker == worker:
+                    raise
+
+    def get_once(self, path, method):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path)
