@@ -67,6 +67,8 @@ struct tower_mock_config {
     unsigned channels;    /* default 1; 1 to 8 */
     double tone_hz;       /* default 440; below half the rate */
     uint32_t seed;
+    double error_ppm;    /* its clock is so much faster than `clock`: -100000 to 100000 */
+    int64_t late_max_ns; /* each chunk comes up to so late, by chance: 0 to 10^9 */
 };
 
 /* Errors: -EINVAL (a value out of range), -ENOMEM. */

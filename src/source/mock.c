@@ -14,18 +14,22 @@
 #define DEFAULT_TONE_HZ 440.0
 /* A quarter of full scale, -12 dBFS: whoever puts the mock on air should not be deafened. */
 #define AMPLITUDE 8192
+#define ERROR_MAX_PPM 100000.0
+#define LATE_MAX_NS TOWER_NS_PER_S
 
 struct mock_source {
     struct tower_source base;
 
     /* Constant after open. */
     enum tower_mock_content content;
+    int64_t late_max_ns;
     uint64_t phase_step; /* of the tone, a whole turn being 2^64 */
 
     /* Owned by the reader. */
     struct tower_pacer pacer;
     uint64_t phase;
     uint64_t noise_state;
+    uint64_t late_state;
 };
 
 /* The splitmix64 generator: any seed, 0 too, gives white noise. */
@@ -61,6 +65,9 @@ static int mock_read(struct tower_source *source, void *ret_chunk, size_t *ret_b
     size_t n_samples = source->info.chunk_samples;
     unsigned channels = source->info.channels;
     tower_pacer_start(&mock->pacer);
+    if (mock->late_max_ns > 0)
+        mock->pacer.late_ns =
+            (int64_t)(next_random(&mock->late_state) % ((uint64_t)mock->late_max_ns + 1));
     int error = tower_pacer_wait(&mock->pacer, n_samples);
     if (error < 0)
         return error;
@@ -98,6 +105,9 @@ int tower_source_open_mock(struct tower_clock *clock, const struct tower_mock_co
     /* Written so that a NaN is refused too. */
     if (!(tone_hz > 0 && tone_hz < rate_hz / 2.0))
         return -EINVAL;
+    if (!(fabs(config->error_ppm) <= ERROR_MAX_PPM) || config->late_max_ns < 0 ||
+        config->late_max_ns > LATE_MAX_NS)
+        return -EINVAL;
     struct mock_source *mock = calloc(1, sizeof *mock);
     if (!mock)
         return -ENOMEM;
@@ -112,7 +122,10 @@ int tower_source_open_mock(struct tower_clock *clock, const struct tower_mock_co
     mock->content = config->content;
     mock->phase_step = (uint64_t)ldexp(tone_hz / rate_hz, 64);
     mock->noise_state = config->seed;
+    mock->late_state = config->seed;
+    mock->late_max_ns = config->late_max_ns;
     tower_pacer_init(&mock->pacer, clock, rate_hz);
+    mock->pacer.error_ppm = config->error_ppm;
     *ret_source = &mock->base;
     return 0;
 }

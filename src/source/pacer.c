@@ -17,6 +17,10 @@ void tower_pacer_start(struct tower_pacer *pacer) {
 int tower_pacer_wait(struct tower_pacer *pacer, size_t n_samples) {
     int64_t done_samples = pacer->done_samples + (int64_t)n_samples;
     int64_t due_ns = pacer->start_ns + tower_samples_to_ns(done_samples, pacer->rate_hz);
+    if (pacer->error_ppm != 0)
+        due_ns = pacer->start_ns + (int64_t)((long double)(due_ns - pacer->start_ns) /
+                                             (1 + (long double)pacer->error_ppm / 1000000));
+    due_ns += pacer->late_ns;
     int error = tower_clock_sleep_until(pacer->clock, due_ns);
     if (error < 0)
         return error;

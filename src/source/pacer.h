@@ -10,6 +10,8 @@
 struct tower_pacer {
     struct tower_clock *clock;
     int64_t rate_hz;
+    double error_ppm; /* the schedule's clock is so much faster than the host's */
+    int64_t late_ns;  /* of the next chunk, behind the schedule */
     bool is_started;
     int64_t start_ns;
     int64_t done_samples; /* a channel, in the chunks waited for so far */
