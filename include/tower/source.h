@@ -24,6 +24,14 @@ struct tower_source_info {
     const char *title;
 };
 
+/* How a live source fares, as of the last read. */
+struct tower_source_live {
+    bool is_away;         /* its device is not there, and is waited for */
+    uint64_t n_absences;  /* times that it was not */
+    uint64_t n_overruns;  /* times that samples were lost, since nobody read them in time */
+    const char *away_why; /* the last time, in words; NULL: never */
+};
+
 /* The interface. A kind of source embeds struct tower_source first and fills in `ops`. */
 struct tower_source_ops {
     int (*read)(struct tower_source *source, void *ret_chunk, size_t *ret_bytes);
@@ -34,6 +42,7 @@ struct tower_source_ops {
 struct tower_source {
     const struct tower_source_ops *ops;
     struct tower_source_info info;
+    struct tower_source_live live;
     char error[192]; /* after -EIO: why, in words for a person; "" where nothing more is known */
 };
 
@@ -102,5 +111,31 @@ struct tower_raw_config {
 /* Raw s16le from a descriptor, such as stdin: chunks come as they arrive. A trailing part of a
  * sample is dropped; a last short chunk is yielded. Errors: -EINVAL, -ENOMEM. */
 int tower_source_open_raw(const struct tower_raw_config *config, struct tower_source **ret_source);
+
+struct tower_mic_config {
+    const char *device;   /* as ALSA names it; NULL: "default" */
+    uint32_t rate_hz;     /* wanted, 1000 to 384000; 0: 48000. Where the device has none such, the
+                             nearest; see the info */
+    unsigned channels;    /* likewise, 1 to 8; 0: 2 */
+    size_t chunk_samples; /* 0: 1152 */
+};
+
+/* A microphone or whatever else ALSA captures from: PipeWire, PulseAudio and JACK too, by their
+ * devices' names. A read waits for the device, half a second at most: then it is -EINTR, though
+ * there was no signal. What is lost where nobody reads for half a second is counted in `live`. A
+ * device that goes away is tried again, after 0.25 s and then less often up to every 5 s, until it
+ * is back; what was read of a chunk is dropped. Opening may wait for a sound server. Writes nothing
+ * to stderr: ALSA is told to be quiet, for the whole process. One thread at a time.
+ * Errors: -ENOENT (no device of that name), -EBUSY, -EACCES, -EINVAL (a value out of range, or a
+ * device without 16 bits or so many channels), -ENOMEM, or whatever else ALSA says. Where `error`
+ * is not NULL, one line of up to `error_bytes` says in words, without the name, what is wrong and
+ * what to do. */
+int tower_source_open_mic(struct tower_clock *clock, const struct tower_mic_config *config,
+                          struct tower_source **ret_source, char *error, size_t error_bytes);
+
+/* Tell `tell` of each device that can be captured from: its name, and what a person calls it. Both
+ * are gone when it returns. Returns how many there were. May wait for the devices' drivers. */
+size_t tower_mic_list(void (*tell)(void *arg, const char *name, const char *description),
+                      void *arg);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "feed_display.h"
 #include "feed_link.h"
+#include "feed_live.h"
 #include "feed_options.h"
 #include "feed_title.h"
 #include "loudness_cache.h"
@@ -29,6 +30,7 @@ struct feed {
     struct tower_source *source;
     struct tower_converter *converter;
     void *chunk;
+    struct tower_feed_live live; /* zeros unless the source is live */
     struct tower_feed_link link;
     struct tower_feed_display display;
     struct tower_levels levels;    /* since the line was last drawn */
@@ -93,6 +95,9 @@ static void draw(struct feed *feed, int64_t now_ns) {
     if (feed->levels.peak[1] > peak)
         peak = feed->levels.peak[1];
     bool is_on_air = feed->link.state == TOWER_FEED_ON_AIR;
+    struct tower_clock_match_view clock = {0};
+    if (info->is_live)
+        tower_clock_match_view(&feed->live.match, &clock);
     /* A file goes out in bursts: between them, what was seen last stands. */
     if (feed->levels.n_samples > 0 || !is_on_air)
         feed->peak_dbfs = tower_levels_dbfs(peak);
@@ -105,7 +110,13 @@ static void draw(struct feed *feed, int64_t now_ns) {
         .position_ns = tower_samples_to_ns(position_samples, info->rate_hz),
         .length_ns = length_samples >= 0 ? tower_samples_to_ns(length_samples, info->rate_hz) : -1,
         .peak_dbfs = feed->peak_dbfs,
-        .state = tower_feed_link_state_name(feed->link.state),
+        .state =
+            feed->source->live.is_away ? "no device" : tower_feed_link_state_name(feed->link.state),
+        .has_clock = clock.is_known,
+        .clock_ppm = clock.ppm,
+        .clock_spread_ppm = clock.spread_ppm,
+        .correction_ppm = clock.correction_ppm,
+        .n_overruns = feed->source->live.n_overruns,
         .ahead_ns = is_on_air && !info->is_live ? tower_feed_link_ahead_ns(&feed->link) : -1,
         .dropped_ns = tower_samples_to_ns(feed->dropped_samples, TOWER_RATE_HZ),
         .number = feed->now.number,
@@ -117,6 +128,8 @@ static void draw(struct feed *feed, int64_t now_ns) {
 }
 
 static void look_around(struct feed *feed) {
+    if (feed->source->info.is_live)
+        tower_feed_live_look(&feed->live);
     tower_feed_link_step(&feed->link);
     int64_t now_ns = tower_clock_now_ns(feed->clock);
     if (tower_feed_display_is_due(&feed->display, now_ns))
@@ -213,6 +226,12 @@ static int pass_on(struct feed *feed, const void *chunk, size_t n_samples) {
         tower_converter_process(feed->converter, chunk, n_samples, &converted, &n_converted);
     if (error < 0)
         return fail(feed, "converting it to 48 kHz stereo", strerror(-error));
+    if (feed->source->info.is_live && chunk) {
+        error = tower_feed_live_match(&feed->live, tower_clock_now_ns(feed->clock), n_samples,
+                                      &converted, &n_converted);
+        if (error < 0)
+            return fail(feed, "matching its clock", strerror(-error));
+    }
     deliver_with_title(feed, converted, n_converted);
     return -1;
 }
@@ -363,6 +382,16 @@ static int open_source(struct feed *feed) {
             },
             &feed->source);
         break;
+    case TOWER_FEED_MIC:
+        error = tower_source_open_mic(feed->clock,
+                                      &(struct tower_mic_config){
+                                          .device = options->device,
+                                          .rate_hz = options->rate_hz,
+                                          .channels = options->channels,
+                                          .chunk_samples = chunk_samples,
+                                      },
+                                      &feed->source, why, sizeof why);
+        break;
     }
     if (error < 0)
         tower_feed_display_say(&feed->display, "%s: %s", options->name,
@@ -376,6 +405,8 @@ static int open_feed(struct feed *feed) {
         return error;
     const struct tower_source_info *info = &feed->source->info;
     error = tower_converter_new(info->rate_hz, info->channels, &feed->converter);
+    if (error == 0 && info->is_live)
+        error = tower_feed_live_init(&feed->live, feed->source, &feed->display);
     if (error == 0 && !(feed->chunk = malloc(tower_source_chunk_bytes(feed->source))))
         error = -ENOMEM;
     bool is_file = feed->options->kind == TOWER_FEED_FILE;
@@ -387,17 +418,34 @@ static int open_feed(struct feed *feed) {
     return error;
 }
 
+static void print_device(void *arg, const char *name, const char *description) {
+    (void)arg;
+    (void)printf("mic:%-40s %s\n", name, description);
+}
+
+/* Where there are none that is no failure. */
+static int list_devices(void) {
+    if (tower_mic_list(print_device, NULL) == 0)
+        (void)fputs("tower feed: nothing here can be captured from\n", stderr);
+    return fflush(stdout) == 0 ? TOWER_EXIT_OK : TOWER_EXIT_FAILED;
+}
+
 int tower_cmd_feed(int argc, char **argv) {
     struct tower_feed_options options;
     int exit_code = tower_feed_options_read(&options, argc, argv);
     if (exit_code >= 0)
         return exit_code;
+    if (options.lists_devices)
+        return list_devices();
     struct feed feed = {.options = &options, .clock = tower_clock_real(), .title_at_samples = -1};
     tower_feed_display_init(&feed.display, options.name);
     tower_feed_link_init(&feed.link, feed.clock, options.socket_path, &feed.display);
     tower_levels_reset(&feed.levels);
     exit_code = TOWER_EXIT_FAILED;
-    if (open_feed(&feed) == 0) {
+    int error = open_feed(&feed);
+    if (error == -ENOENT && options.kind == TOWER_FEED_MIC)
+        exit_code = TOWER_EXIT_USAGE;
+    if (error == 0) {
         catch_signals();
         begin_round(&feed);
         exit_code = run(&feed);
@@ -410,6 +458,7 @@ int tower_cmd_feed(int argc, char **argv) {
     if (exit_code < 0)
         exit_code = is_cut_short ? TOWER_EXIT_FAILED : TOWER_EXIT_OK;
     tower_feed_link_done(&feed.link);
+    tower_feed_live_done(&feed.live);
     tower_feed_display_done(&feed.display);
     tower_converter_free(feed.converter);
     tower_source_close(feed.source);

@@ -70,6 +70,7 @@ static size_t count_columns(void) {
 void tower_feed_display_draw(struct tower_feed_display *display, int64_t now_ns,
                              const struct tower_feed_view *view) {
     char position[32], length[40] = "", bar[BAR_CELLS + 1], ahead[40] = "", dropped[40] = "";
+    char clock[96] = "", overruns[40] = "";
     char line[LINE_BYTES];
     write_time(position, sizeof position, view->position_ns);
     if (view->length_ns >= 0) {
@@ -84,6 +85,12 @@ void tower_feed_display_draw(struct tower_feed_display *display, int64_t now_ns,
     if (view->dropped_ns > 0)
         (void)snprintf(dropped, sizeof dropped, ", %.1f s dropped",
                        (double)view->dropped_ns / (double)TOWER_NS_PER_S);
+    if (view->has_clock)
+        (void)snprintf(clock, sizeof clock, ", clock %+.1f\u00b1%.1f ppm, corrected %+.1f",
+                       view->clock_ppm, view->clock_spread_ppm, view->correction_ppm);
+    if (view->n_overruns > 0)
+        (void)snprintf(overruns, sizeof overruns, ", %llu overruns",
+                       (unsigned long long)view->n_overruns);
     /* Of a list what is playing comes first: of a narrow terminal's line the end is cut off. */
     if (view->number > 0)
         (void)snprintf(line, sizeof line, "file %zu of %zu  %s%s  [%s] %6.1f dBFS  %s  %s%s%s",
@@ -91,8 +98,9 @@ void tower_feed_display_draw(struct tower_feed_display *display, int64_t now_ns,
                        view->name && *view->name ? view->name : display->name, view->state, ahead,
                        dropped);
     else
-        (void)snprintf(line, sizeof line, "%s%s  [%s] %6.1f dBFS  %s%s%s  %s", position, length,
-                       bar, view->peak_dbfs, view->state, ahead, dropped, display->name);
+        (void)snprintf(line, sizeof line, "%s%s  [%s] %6.1f dBFS  %s%s%s%s%s  %s", position, length,
+                       bar, view->peak_dbfs, view->state, ahead, dropped, overruns, clock,
+                       display->name);
     fit(line, count_columns());
     (void)fprintf(stderr, "\r%s" CLEAR_TO_END, line);
     (void)fflush(stderr);

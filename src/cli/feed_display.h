@@ -28,6 +28,11 @@ struct tower_feed_view {
     size_t number;      /* of the file in its playlist, from 1; 0: there is none */
     size_t n_files;
     const char *name; /* what is playing; NULL or "": the source's name */
+    bool has_clock;   /* the next three are known */
+    double clock_ppm; /* the source's clock is so much faster than the host's */
+    double clock_spread_ppm;
+    double correction_ppm;
+    uint64_t n_overruns; /* 0: not to be shown */
 };
 
 void tower_feed_display_init(struct tower_feed_display *display, const char *name);

@@ -38,7 +38,9 @@ static const char usage[] =
     "                    gap, as loud as each other; what cannot be read is passed over\n"
     "  -                 raw s16le PCM on stdin; waits where there is no transmitter\n"
     "  mock, mock:silence, mock:noise, mock:tone\n"
-    "                    a test signal in real time; what can't be delivered is dropped\n\n"
+    "                    a test signal in real time; what can't be delivered is dropped\n"
+    "  mic, mic:DEVICE   a microphone, or what else ALSA, PipeWire, PulseAudio or JACK captures\n"
+    "                    from; what can't be delivered is dropped\n\n"
     "Options:\n"
     "  --socket PATH      the transmitter's socket (TOWER_SOCKET_PATH, else\n"
     "                     $XDG_RUNTIME_DIR/tower/pcm.sock or /run/tower/pcm.sock)\n"
@@ -49,8 +51,9 @@ static const char usage[] =
     "  --crossfade SECS   of a list: the end of each file faded into the next, 0 to 30 (0)\n"
     "  --loudness LUFS    bring each file to this, -40 to -5, or off (-16 of a list, else off)\n"
     "  --paced            send a file or list in real time\n"
-    "  --rate HZ          of stdin and the mock: 1000 to 384000 (48000)\n"
-    "  --channels N       of stdin and the mock: 1 to 8 (2)\n"
+    "  --list             print the microphones that there are, and end\n"
+    "  --rate HZ          of stdin, the mock and the microphone: 1000 to 384000 (48000)\n"
+    "  --channels N       of stdin, the mock and the microphone: 1 to 8 (2)\n"
     "  --frame-samples N  the transmitter's frame, which the end is padded to: 1 to 1152 (1152)\n"
     "  --title TEXT       what is playing, for listeners' players; without it a file's artist and\n"
     "                     title, or its name, and nothing for the other sources\n"
@@ -58,10 +61,11 @@ static const char usage[] =
     "  --help             print this\n\n"
     "Exit code: 0 when the source has ended and all of it was written; 1 if it failed; 2 for bad\n"
     "usage. SIGINT, SIGTERM and SIGHUP end it in order: with 0 where that is the way to end it\n"
-    "(stdin, mock, --loop), with 1 where a file was cut short.\n";
+    "(stdin, mock, mic, --loop), with 1 where a file was cut short.\n";
 
 enum {
     OPTION_SOCKET = 256,
+    OPTION_LIST,
     OPTION_LOOP,
     OPTION_SHUFFLE,
     OPTION_SEED,
@@ -78,6 +82,7 @@ enum {
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"list", no_argument, NULL, OPTION_LIST},
     {"loop", no_argument, NULL, OPTION_LOOP},
     {"shuffle", no_argument, NULL, OPTION_SHUFFLE},
     {"seed", required_argument, NULL, OPTION_SEED},
@@ -197,6 +202,13 @@ static int set_source(struct tower_feed_options *options, const char *word) {
         return refuse("%s: expected mock:silence, mock:noise or mock:tone (a file of that name is "
                       "file:%s)",
                       word, word);
+    if (strcmp(word, "mic") == 0 || strncmp(word, "mic:", 4) == 0) {
+        options->kind = TOWER_FEED_MIC;
+        options->device = word[3] == ':' ? word + 4 : NULL;
+        return word[3] == ':' && word[4] == '\0'
+                   ? refuse("mic:: expected a device's name; see tower feed --list")
+                   : -1;
+    }
     options->kind = TOWER_FEED_FILE;
     options->path = strncmp(word, "file:", 5) == 0 ? word + 5 : word;
     options->name = options->path;
@@ -232,11 +244,14 @@ static int choose_playlist(struct tower_feed_options *options, const struct list
 /* What does not go together. */
 static int check(const struct tower_feed_options *options, bool has_format) {
     if ((options->kind == TOWER_FEED_FILE || options->kind == TOWER_FEED_PLAYLIST) && has_format)
-        return refuse("--rate and --channels are for stdin and the mock: a file says its own");
+        return refuse("--rate and --channels are for stdin, the mock and the microphone: a file "
+                      "says its own");
     if (options->kind == TOWER_FEED_STDIN && options->is_looped)
         return refuse("--loop is for files: stdin comes only once");
     if (options->kind == TOWER_FEED_STDIN && options->is_paced)
         return refuse("--paced is for files: stdin is sent as it comes");
+    if (options->kind == TOWER_FEED_MIC && (options->is_looped || options->is_paced))
+        return refuse("--loop and --paced are for files: a microphone goes on by itself");
     if (options->title && !options->sends_title)
         return refuse("--title and --no-title: one of them");
     if (options->title && !tower_utf8_is_valid(options->title, strlen(options->title)))
@@ -266,6 +281,9 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         switch (option) {
         case OPTION_SOCKET:
             socket_path = optarg;
+            break;
+        case OPTION_LIST:
+            options.lists_devices = true;
             break;
         case OPTION_LOOP:
             options.is_looped = true;
@@ -324,8 +342,12 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
     }
     if (exit_code >= 0)
         return exit_code;
+    if (options.lists_devices && optind >= argc) {
+        *ret_options = options;
+        return -1;
+    }
     if (optind >= argc)
-        return refuse("expected a source: a file, a playlist, - for stdin, or mock");
+        return refuse("expected a source: a file, a playlist, - for stdin, mock or mic");
     if (optind + 1 < argc)
         return refuse("'%s': one source only; %s is the first", argv[optind + 1], argv[optind]);
     exit_code = set_source(&options, argv[optind]);

@@ -7,12 +7,20 @@
 #include <stdbool.h>
 #include <sys/un.h>
 
-enum tower_feed_kind { TOWER_FEED_MOCK, TOWER_FEED_FILE, TOWER_FEED_PLAYLIST, TOWER_FEED_STDIN };
+enum tower_feed_kind {
+    TOWER_FEED_MOCK,
+    TOWER_FEED_FILE,
+    TOWER_FEED_PLAYLIST,
+    TOWER_FEED_STDIN,
+    TOWER_FEED_MIC
+};
 
 struct tower_feed_options {
     enum tower_feed_kind kind;
     enum tower_mock_content content; /* of the mock */
     const char *path;                /* of the file or playlist */
+    const char *device;              /* of the microphone; NULL: the default */
+    bool lists_devices;              /* instead of anything else */
     const char *name;                /* of the source, for messages */
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     bool is_looped;
@@ -22,8 +30,8 @@ struct tower_feed_options {
     int64_t crossfade_ns; /* 0: none */
     bool is_levelled;
     double target_lufs;
-    uint32_t rate_hz;  /* of the mock and of stdin */
-    unsigned channels; /* of the mock and of stdin */
+    uint32_t rate_hz;  /* of the mock, of stdin and of the microphone */
+    unsigned channels; /* of the mock, of stdin and of the microphone */
     uint32_t frame_samples;
     bool sends_title;
     const char *title; /* UTF-8; NULL: what the file says */
