@@ -33,8 +33,9 @@ struct mic_source {
     snd_pcm_t *pcm; /* NULL: it is away */
     int64_t next_try_ns;
     int64_t backoff_ns;
-    int64_t heard_ns; /* when it last gave something, or was opened */
-    int16_t *held;    /* a chunk in the making */
+    int64_t looked_ns; /* when it was last asked */
+    int64_t heard_ns;  /* when it last gave something, or was opened */
+    int16_t *held;     /* a chunk in the making */
     size_t held_samples;
 };
 
@@ -139,6 +140,7 @@ static void try_again(struct mic_source *mic) {
     }
     mic->pcm = pcm;
     mic->heard_ns = now_ns;
+    mic->looked_ns = now_ns;
     mic->base.live.is_away = false;
 }
 
@@ -147,6 +149,7 @@ static void try_again(struct mic_source *mic) {
 static void mend(struct mic_source *mic, int error) {
     bool is_overrun = error == -EPIPE || error == -ESTRPIPE;
     if (is_overrun) {
+        mic->held_samples = 0;
         error = snd_pcm_recover(mic->pcm, error, 1);
         if (error == 0)
             error = snd_pcm_start(mic->pcm);
@@ -188,6 +191,16 @@ static int read_more(struct mic_source *mic) {
         if (error < 0)
             return error;
         try_again(mic);
+        return 0;
+    }
+    /* A sound server's buffers are longer than what was asked for, and it does not say what they
+     * lost. What waited in them would be heard late from now on. */
+    int64_t now_ns = tower_clock_now_ns(mic->clock);
+    bool is_stale = now_ns - mic->looked_ns > BUFFER_US * INT64_C(1000);
+    mic->looked_ns = now_ns;
+    if (is_stale) {
+        (void)snd_pcm_drop(mic->pcm);
+        mend(mic, -EPIPE);
         return 0;
     }
     snd_pcm_sframes_t n = snd_pcm_readi(mic->pcm, mic->held + mic->held_samples * info->channels,
@@ -305,6 +318,7 @@ int tower_source_open_mic(struct tower_clock *clock, const struct tower_mic_conf
             .length_samples = -1,
         };
         mic->heard_ns = tower_clock_now_ns(clock);
+        mic->looked_ns = mic->heard_ns;
         mic->held = malloc(tower_source_chunk_bytes(&mic->base));
         result = mic->held ? 0 : -ENOMEM;
     }

@@ -212,10 +212,16 @@ class TestMic(TowerTestCase):
         feeder = self.feed_mic(server)
         self.wait_loud(server)
         feeder.kill(signal.SIGSTOP)
-        server.wait_origin("silence")
+        wait_until(lambda: "sends nothing" in server.stderr(), "two seconds have gone by")
         feeder.kill(signal.SIGCONT)
         self.wait_loud(server)
+        wait_until(lambda: "samples were lost" in feeder.stderr(), "the feeder says so")
+        # What waited in the sound server meanwhile was not put on air late.
+        begun = server.status()["router"]["pushed_count"]
+        server.wait_status(lambda s: s["router"]["pushed_count"] > begun + 40, "a second has gone by")
+        self.assertLess(server.status()["router"]["count"], 8)
         self.end_feeder(feeder)
+        self.assertIn("1 times so far", feeder.stderr())
         self.stop(server)
 
     def test_a_wrong_name_lists_the_right_ones(self):
