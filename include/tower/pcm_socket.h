@@ -5,12 +5,14 @@
  * producer that writes as fast as it can is slowed by its own socket and loses nothing.
  *
  * A title travels along with the bytes: a memory file (memfd_create()) with UTF-8 text, sent by
- * SCM_RIGHTS with the first byte it holds for. It holds from the frame which that byte lies in.
+ * SCM_RIGHTS with the first byte it holds for. It holds from the frame which that byte lies in. So
+ * does what a live source's clock is like: see tower/clock_report.h.
  */
 #ifndef TOWER_PCM_SOCKET_H
 #define TOWER_PCM_SOCKET_H
 
 #include "tower/clock.h"
+#include "tower/clock_report.h"
 #include "tower/format.h"
 #include "tower/input_monitor.h"
 #include "tower/router.h"
@@ -28,6 +30,8 @@ struct tower_producer_info {
     int64_t connected_ns;
     int64_t last_data_ns; /* INT64_MIN: has sent nothing yet */
     uint64_t bytes;       /* read so far */
+    /* As it said last; not known until then, nor after the process that it said it to. */
+    struct tower_clock_report clock;
 };
 
 struct tower_pcm_socket_config {

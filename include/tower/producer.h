@@ -6,6 +6,8 @@
 #ifndef TOWER_PRODUCER_H
 #define TOWER_PRODUCER_H
 
+#include "tower/clock_report.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +33,13 @@ int tower_producer_write(struct tower_producer *producer, const int16_t *samples
  * wait. Errors: -EINVAL (not UTF-8), -EMFILE, -ENFILE, -ENOMEM; the title that was to go with the
  * next write is then still that. */
 int tower_producer_set_title(struct tower_producer *producer, const char *text);
+
+/* Say how the source's clock stands, for who looks at the transmitter. It travels as a title does,
+ * with the next write, or the one after that if a title goes with the next. Only where it has
+ * changed, and not more often than every few seconds. Does not wait. Errors: -EMFILE, -ENFILE,
+ * -ENOMEM; what was to go with the next write is then still that. */
+int tower_producer_set_clock(struct tower_producer *producer,
+                             const struct tower_clock_report *report);
 
 /* Samples a channel written so far. */
 uint64_t tower_producer_written(const struct tower_producer *producer);

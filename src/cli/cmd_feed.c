@@ -154,7 +154,10 @@ static void deliver_all(struct feed *feed, const int16_t *samples, size_t n_samp
 
 /* Write it now or not at all. What was begun is finished, not to leave half a sample behind. */
 static void deliver_now(struct feed *feed, const int16_t *samples, size_t n_samples) {
+    struct tower_clock_report report;
     look_around(feed);
+    if (tower_feed_live_report(&feed->live, tower_clock_now_ns(feed->clock), &report))
+        tower_feed_link_set_clock(&feed->link, &report);
     bool has_room = tower_feed_link_is_up(&feed->link) && tower_feed_link_has_room(&feed->link);
     while (has_room && n_samples > 0 && tower_feed_link_is_up(&feed->link) && !is_stopped()) {
         size_t n = tower_feed_link_write(&feed->link, samples, n_samples);

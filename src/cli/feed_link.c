@@ -176,6 +176,13 @@ size_t tower_feed_link_write(struct tower_feed_link *link, const int16_t *sample
     return (size_t)written;
 }
 
+void tower_feed_link_set_clock(struct tower_feed_link *link,
+                               const struct tower_clock_report *report) {
+    /* It is told again soon, and the sound is what matters. */
+    if (link->producer)
+        (void)tower_producer_set_clock(link->producer, report);
+}
+
 int64_t tower_feed_link_ahead_ns(struct tower_feed_link *link) {
     if (!link->producer || link->state != TOWER_FEED_ON_AIR)
         return 0;

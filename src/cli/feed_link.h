@@ -62,6 +62,10 @@ size_t tower_feed_link_write(struct tower_feed_link *link, const int16_t *sample
  * connection that is made anew. */
 void tower_feed_link_set_title(struct tower_feed_link *link, const char *title);
 
+/* Tell the transmitter how the source's clock stands, if it is there. */
+void tower_feed_link_set_clock(struct tower_feed_link *link,
+                               const struct tower_clock_report *report);
+
 /* How far what was written is ahead of what is heard; 0 where that is nothing. */
 int64_t tower_feed_link_ahead_ns(struct tower_feed_link *link);
 

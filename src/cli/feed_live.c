@@ -1,11 +1,11 @@
 /* feed_live.c - a live source: its clock and its device. */
 #include "feed_live.h"
 
-#include <math.h>
+#define TELL_NS (5 * TOWER_NS_PER_S)
 
 int tower_feed_live_init(struct tower_feed_live *live, const struct tower_source *source,
                          struct tower_feed_display *display) {
-    *live = (struct tower_feed_live){.source = source, .display = display};
+    *live = (struct tower_feed_live){.source = source, .display = display, .told_ns = INT64_MIN};
     tower_clock_match_init(&live->match, source->info.rate_hz);
     return tower_varispeed_new(&live->varispeed);
 }
@@ -59,6 +59,26 @@ void tower_feed_live_look(struct tower_feed_live *live) {
         tower_clock_match_lose_place(&live->match);
     live->seen = *now;
     look_at_clock(live);
+}
+
+bool tower_feed_live_report(struct tower_feed_live *live, int64_t now_ns,
+                            struct tower_clock_report *ret_report) {
+    struct tower_clock_match_view view;
+    if (live->told_ns != INT64_MIN && now_ns - live->told_ns < TELL_NS)
+        return false;
+    tower_clock_match_view(&live->match, &view);
+    if (!view.is_known && live->source->live.n_overruns == 0)
+        return false;
+    live->told_ns = now_ns;
+    *ret_report = (struct tower_clock_report){
+        .is_known = view.is_known,
+        .ppm = view.ppm,
+        .spread_ppm = view.spread_ppm,
+        .correction_ppm = view.correction_ppm,
+        .is_out_of_range = view.is_out_of_range,
+        .n_overruns = live->source->live.n_overruns,
+    };
+    return true;
 }
 
 int tower_feed_live_match(struct tower_feed_live *live, int64_t now_ns, size_t n_samples,

@@ -5,6 +5,7 @@
 
 #include "clock_match.h"
 #include "feed_display.h"
+#include "tower/clock_report.h"
 #include "tower/source.h"
 #include "varispeed.h"
 
@@ -18,6 +19,7 @@ struct tower_feed_live {
     uint64_t n_samples; /* read in all, at the source's rate */
     struct tower_source_live seen;
     bool was_out_of_range;
+    int64_t told_ns; /* when the transmitter was told; INT64_MIN: never */
 };
 
 /* Errors: -ENOMEM. */
@@ -28,6 +30,10 @@ void tower_feed_live_done(struct tower_feed_live *live);
 
 /* See what became of the device, and say it. Between reads. */
 void tower_feed_live_look(struct tower_feed_live *live);
+
+/* Is it time to tell the transmitter? Then what is in `ret_report`. */
+bool tower_feed_live_report(struct tower_feed_live *live, int64_t now_ns,
+                            struct tower_clock_report *ret_report);
 
 /* `n_samples` samples, at the source's rate, were just read; 48 kHz stereo was made of them, which
  * is resampled. Errors: those of tower_varispeed_process(). */

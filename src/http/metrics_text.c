@@ -161,10 +161,31 @@ static void write_encoder(struct tower_exposition *to, const struct tower_encode
                            "Time from PCM in to MP3 out, by design.", seconds(encoder->delay_ns));
 }
 
+/* Of the producer on air; `clock` NULL: it has said nothing, or there is none. */
+static void write_clock(struct tower_exposition *to, const struct tower_clock_report *clock) {
+    bool is_known = clock && clock->is_known;
+    tower_exposition_gauge(to, "tower_producers_clock_ppm",
+                           "By how much the clock of the source on air is faster than this host's, "
+                           "in millionths; NaN where that is not known.",
+                           is_known ? clock->ppm : (double)NAN);
+    tower_exposition_gauge(to, "tower_producers_clock_spread_ppm", "Standard error of that.",
+                           is_known ? clock->spread_ppm : (double)NAN);
+    tower_exposition_gauge(to, "tower_producers_clock_correction_ppm",
+                           "By how much its producer makes the sound longer.",
+                           is_known ? clock->correction_ppm : (double)NAN);
+    tower_exposition_gauge(to, "tower_producers_clock_out_of_range",
+                           "1 while the clock is off by more than 500 millionths.",
+                           is_known && clock->is_out_of_range);
+    tower_exposition_gauge(to, "tower_producers_overruns",
+                           "Times that the source on air lost samples, as its producer says.",
+                           clock ? (double)clock->n_overruns : 0);
+}
+
 static void write_producers(struct tower_exposition *to,
                             const struct tower_pcm_socket_stats *producers, int64_t now_ns) {
     unsigned n_on_air = 0, n_waiting = 0;
     int64_t last_data_ns = INT64_MIN;
+    const struct tower_clock_report *clock = NULL;
     for (size_t i = 0; i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
         if (!producers->producers[i].is_on_air) {
             n_waiting++;
@@ -172,6 +193,7 @@ static void write_producers(struct tower_exposition *to,
         }
         n_on_air++;
         last_data_ns = producers->producers[i].last_data_ns;
+        clock = &producers->producers[i].clock;
     }
     tower_exposition_family(to, "tower_producers", TOWER_METRIC_GAUGE,
                             "Producers connected to the PCM socket.");
@@ -196,6 +218,7 @@ static void write_producers(struct tower_exposition *to,
     tower_exposition_counter(to, "tower_producers_partial_bytes_total",
                              "Bytes in incomplete frames dropped when a producer went.",
                              producers->partial_bytes);
+    write_clock(to, clock);
 }
 
 static void write_keeper(struct tower_exposition *to, const struct tower_status *status) {

@@ -69,12 +69,25 @@ static json_t *encoder_json(const struct tower_encoder_stats *encoder) {
         whole(encoder->queue_frames), "delay_seconds", seconds(encoder->delay_ns));
 }
 
+static json_t *known(const struct tower_clock_report *clock, double ppm) {
+    return clock->is_known ? json_real(ppm) : json_null();
+}
+
+static json_t *clock_json(const struct tower_clock_report *clock) {
+    if (!clock->is_known && clock->n_overruns == 0)
+        return json_null();
+    return json_pack("{s:o, s:o, s:o, s:b, s:I}", "ppm", known(clock, clock->ppm), "spread_ppm",
+                     known(clock, clock->spread_ppm), "correction_ppm",
+                     known(clock, clock->correction_ppm), "out_of_range",
+                     (int)clock->is_out_of_range, "overruns", whole(clock->n_overruns));
+}
+
 static json_t *producer_json(const struct tower_producer_info *producer, int64_t now_ns) {
-    return json_pack("{s:I, s:I, s:b, s:f, s:o, s:I}", "id", whole(producer->id), "pid",
+    return json_pack("{s:I, s:I, s:b, s:f, s:o, s:I, s:o}", "id", whole(producer->id), "pid",
                      (json_int_t)producer->pid, "on_air", (int)producer->is_on_air,
                      "connected_seconds", seconds(now_ns - producer->connected_ns),
                      "seconds_since_data", age(now_ns, producer->last_data_ns), "bytes",
-                     whole(producer->bytes));
+                     whole(producer->bytes), "clock", clock_json(&producer->clock));
 }
 
 static json_t *producers_json(const struct tower_pcm_socket_stats *producers, int64_t now_ns) {

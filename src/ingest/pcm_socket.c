@@ -119,6 +119,7 @@ static struct tower_producer_info info_of(const struct tower_ingest_producer *pr
         .connected_ns = entry->connected_ns,
         .last_data_ns = entry->last_data_ns,
         .bytes = entry->bytes,
+        .clock = producer->clock,
     };
 }
 
@@ -240,6 +241,19 @@ static void note_bad_title(struct tower_pcm_socket *socket,
     producer->entry->has_bad_title = 1;
 }
 
+/* Said once of each producer: whoever goes in and out of range could fill the log. */
+static void note_clock(struct tower_ingest_producer *producer,
+                       const struct tower_clock_report *report) {
+    producer->clock = *report;
+    if (!report->is_out_of_range || producer->has_said_clock)
+        return;
+    producer->has_said_clock = true;
+    tower_log(TOWER_LOG_WARNING, "ingest",
+              "the clock of the source of producer %llu (process %ld) is out of range: %+.0f ppm "
+              "off this host's",
+              (unsigned long long)producer->entry->id, (long)producer->entry->pid, report->ppm);
+}
+
 /* Read the producer on air while there is room: until its socket is empty, or it is gone. A read
  * ends behind the bytes that a title came with, but may begin before them; since it never goes
  * beyond the frame being filled, the title is that frame's wherever in it the bytes lie. */
@@ -254,13 +268,16 @@ static void read_on_air(struct tower_pcm_socket *socket) {
             return;
         size_t space_bytes;
         void *space = tower_ingest_memory_begin_read(memory, &space_bytes);
+        struct tower_incoming_clock clock = {.is_there = false};
         bool is_bad;
         ssize_t result = tower_titled_recv(tower_ingest_producer_fd(producer), &memory->call, space,
-                                           space_bytes, &memory->title, &is_bad);
+                                           space_bytes, &memory->title, &clock, &is_bad);
         int error = errno;
         size_t n = tower_ingest_memory_end_read(memory);
         if (result >= 0 && is_bad)
             note_bad_title(socket, producer);
+        if (result >= 0 && clock.is_there)
+            note_clock(producer, &clock.report);
         if (result > 0) {
             note_read(socket, producer, n);
         } else if (result == 0) {
@@ -353,6 +370,8 @@ static void add_producer(struct tower_pcm_socket *socket, int fd) {
     struct tower_ingest_producer *producer = &socket->producers[place - memory->entries];
     producer->is_readable = false;
     producer->has_ended = false;
+    producer->clock = (struct tower_clock_report){.is_known = false};
+    producer->has_said_clock = false;
     tower_ingest_memory_add(place, fd);
     pthread_mutex_lock(&socket->lock);
     socket->stats.accepted++;

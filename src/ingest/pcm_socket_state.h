@@ -18,7 +18,9 @@ struct tower_ingest_producer {
     /* An event said that there is something to read, be it the end, and no read has said that there
      * is not. Descriptors are watched edge-triggered: a producer that is not read costs nothing. */
     bool is_readable;
-    bool has_ended; /* it will write no more; what it wrote may still be unread */
+    bool has_ended;                  /* it will write no more; what it wrote may still be unread */
+    struct tower_clock_report clock; /* as it said last, to this process */
+    bool has_said_clock;             /* the log has that it is out of range */
 };
 
 struct tower_pcm_socket {

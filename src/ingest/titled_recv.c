@@ -2,6 +2,7 @@
  */
 #include "titled_recv.h"
 
+#include "clock_wire.h"
 #include "utf8.h"
 
 #include <fcntl.h>
@@ -23,7 +24,8 @@ static void let_go(int fd) {
 
 /* Only memory can have seals. They are asked for first: that goes to no file system or device that
  * could keep us waiting, and nor does reading memory. */
-static bool read_title(int fd, struct tower_incoming_title *title) {
+static bool read_enclosed(int fd, struct tower_incoming_title *title,
+                          struct tower_incoming_clock *clock) {
     struct stat status;
     char text[TOWER_TITLE_BYTES_MAX + 1];
     if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
@@ -32,6 +34,10 @@ static bool read_title(int fd, struct tower_incoming_title *title) {
     ssize_t n = pread(fd, text, sizeof text, 0);
     if (n < 0)
         return false;
+    if (tower_clock_wire_read(text, (size_t)n, &clock->report)) {
+        clock->is_there = true;
+        return true;
+    }
     size_t bytes = tower_utf8_cut(text, (size_t)n, TOWER_TITLE_BYTES_MAX);
     if (!tower_utf8_is_valid(text, bytes))
         return false;
@@ -42,7 +48,8 @@ static bool read_title(int fd, struct tower_incoming_title *title) {
 }
 
 ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
-                          struct tower_incoming_title *title, bool *ret_is_bad) {
+                          struct tower_incoming_title *title, struct tower_incoming_clock *clock,
+                          bool *ret_is_bad) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
@@ -68,7 +75,7 @@ ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, 
         for (size_t i = 0; i < count; i++) {
             int enclosed;
             memcpy(&enclosed, CMSG_DATA(header) + i * sizeof(int), sizeof enclosed);
-            if (!is_first || !read_title(enclosed, title))
+            if (!is_first || !read_enclosed(enclosed, title, clock))
                 *ret_is_bad = true;
             is_first = false;
             let_go(enclosed);

@@ -1,6 +1,7 @@
 /* producer.c - the producer's side of the PCM socket. */
 #include "tower/producer.h"
 
+#include "clock_wire.h"
 #include "fd.h"
 #include "tower/format.h"
 #include "tower/titles.h"
@@ -23,6 +24,7 @@
 struct tower_producer {
     int fd;
     int title_fd; /* a memory file that goes with the next byte; -1: none */
+    int clock_fd; /* the same; goes when there is no title */
     uint64_t written_bytes;
 };
 
@@ -63,6 +65,7 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
     if (!producer)
         return -ENOMEM;
     producer->title_fd = -1;
+    producer->clock_fd = -1;
     /* Not to wait in connect() where the listener's queue is full. */
     producer->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (producer->fd < 0 ||
@@ -76,27 +79,39 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
     return 0;
 }
 
+/* Put it into a memory file that nobody can change, in place of what is in `*fd`. */
+static int enclose(int *fd, const char *name, const void *bytes, size_t n_bytes) {
+    int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0)
+        return -errno;
+    if (write(file, bytes, n_bytes) != (ssize_t)n_bytes) {
+        tower_fd_close(&file);
+        return -ENOMEM;
+    }
+    (void)fcntl(file, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+    tower_fd_close(fd);
+    *fd = file;
+    return 0;
+}
+
+int tower_producer_set_clock(struct tower_producer *producer,
+                             const struct tower_clock_report *report) {
+    uint8_t bytes[TOWER_CLOCK_WIRE_BYTES];
+    tower_clock_wire_write(report, bytes);
+    return enclose(&producer->clock_fd, "tower-clock", bytes, sizeof bytes);
+}
+
 int tower_producer_set_title(struct tower_producer *producer, const char *text) {
     size_t bytes = strlen(text);
     if (!tower_utf8_is_valid(text, bytes))
         return -EINVAL;
     bytes = tower_utf8_cut(text, bytes, TOWER_TITLE_BYTES_MAX);
-    int fd = memfd_create("tower-title", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text, bytes) != (ssize_t)bytes) {
-        tower_fd_close(&fd);
-        return -ENOMEM;
-    }
-    (void)fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-    tower_fd_close(&producer->title_fd);
-    producer->title_fd = fd;
-    return 0;
+    return enclose(&producer->title_fd, "tower-title", text, bytes);
 }
 
-/* Send some of it, together with the title. Returns as send() does. */
-static ssize_t send_with_title(struct tower_producer *producer, const uint8_t *bytes,
-                               size_t n_bytes) {
+/* Send some of it, together with what is in `*enclosed`. Returns as send() does. */
+static ssize_t send_with(struct tower_producer *producer, int *enclosed, const uint8_t *bytes,
+                         size_t n_bytes) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof(int))];
@@ -110,24 +125,30 @@ static ssize_t send_with_title(struct tower_producer *producer, const uint8_t *b
     control.header.cmsg_level = SOL_SOCKET;
     control.header.cmsg_type = SCM_RIGHTS;
     control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &producer->title_fd, sizeof(int));
+    memcpy(CMSG_DATA(&control.header), enclosed, sizeof(int));
     ssize_t n = sendmsg(producer->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == ETOOMANYREFS) {
         /* The sound is what matters. */
-        tower_fd_close(&producer->title_fd);
+        tower_fd_close(enclosed);
         return send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     if (n > 0)
-        tower_fd_close(&producer->title_fd);
+        tower_fd_close(enclosed);
     return n;
+}
+
+static ssize_t send_some(struct tower_producer *producer, const uint8_t *bytes, size_t n_bytes) {
+    if (producer->title_fd >= 0)
+        return send_with(producer, &producer->title_fd, bytes, n_bytes);
+    if (producer->clock_fd >= 0)
+        return send_with(producer, &producer->clock_fd, bytes, n_bytes);
+    return send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* Send all of it, waiting for room. Returns 0 or the error; what was sent is counted either way. */
 static int send_all(struct tower_producer *producer, const uint8_t *bytes, size_t n_bytes) {
     while (n_bytes > 0) {
-        ssize_t n = producer->title_fd >= 0
-                        ? send_with_title(producer, bytes, n_bytes)
-                        : send(producer->fd, bytes, n_bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send_some(producer, bytes, n_bytes);
         if (n >= 0) {
             bytes += n;
             n_bytes -= (size_t)n;
@@ -178,6 +199,7 @@ void tower_producer_close(struct tower_producer *producer, uint32_t frame_sample
         return;
     /* What pads the end is not what the title was for. */
     tower_fd_close(&producer->title_fd);
+    tower_fd_close(&producer->clock_fd);
     if (frame_samples > 0)
         pad(producer, (uint64_t)frame_samples * TOWER_SAMPLE_BYTES);
     tower_fd_close(&producer->fd);

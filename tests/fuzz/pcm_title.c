@@ -5,8 +5,10 @@
  */
 #include "titled_recv.h"
 
+#include "clock_wire.h"
 #include "fuzz.h"
 
+#include <math.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -79,8 +81,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     char pcm[8];
     bool is_bad = true;
     title = (struct tower_incoming_title){.text = "before"};
+    struct tower_incoming_clock clock = {.is_there = false};
     struct tower_recv_call call;
-    FUZZ_REQUIRE(tower_titled_recv(ends[0], &call, pcm, sizeof pcm, &title, &is_bad) == 3);
+    FUZZ_REQUIRE(tower_titled_recv(ends[0], &call, pcm, sizeof pcm, &title, &clock, &is_bad) == 3);
     FUZZ_REQUIRE(memcmp(pcm, "pcm", 3) == 0);
     FUZZ_REQUIRE(first_free_descriptor() == free_before);
     if (title.is_there) {
@@ -92,9 +95,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     } else {
         FUZZ_REQUIRE(strcmp(title.text, "before") == 0);
     }
+    if (clock.is_there)
+        FUZZ_REQUIRE(!title.is_there && bytes == TOWER_CLOCK_WIRE_BYTES &&
+                     isfinite(clock.report.ppm) && isfinite(clock.report.spread_ppm) &&
+                     isfinite(clock.report.correction_ppm) && clock.report.n_overruns <= INT64_MAX);
     bool is_memory_first = n > 0 && fds[0] != pipe_ends[0];
-    FUZZ_REQUIRE(!title.is_there || is_memory_first);
-    FUZZ_REQUIRE(is_bad == (n > (title.is_there ? 1 : 0)));
+    FUZZ_REQUIRE(!(title.is_there || clock.is_there) || is_memory_first);
+    FUZZ_REQUIRE(is_bad == (n > (title.is_there || clock.is_there ? 1 : 0)));
     if (is_memory_first && tower_utf8_is_valid((const char *)data, bytes))
         FUZZ_REQUIRE(title.is_there);
     return 0;

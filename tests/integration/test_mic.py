@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 import time
-import unittest
 
 import numpy
 
@@ -57,7 +56,7 @@ class TestMic(TowerTestCase):
         with open(path, "wb") as file:
             file.write(sound.stereo(sound.tone([TONE_HZ], seconds)).tobytes())
         return self.start("pacat", "--device=desk", "--format=s16le", "--rate=48000",
-                          "--channels=2", "--raw", "--latency-msec=300", path,
+                          "--channels=2", "--raw", "--latency-msec=1000", path,
                           environment=self.environment)
 
     def sing(self, seconds, ppm=0.0):
@@ -116,7 +115,8 @@ class TestMic(TowerTestCase):
     @takes(25)
     def test_a_tone_is_heard_without_a_gap(self):
         self.start_pulse()
-        server = self.serve("--grace", "0", "--tone-frequency", "0")
+        # A machine with other work is late by more than two frames now and then.
+        server = self.serve("--grace", "0", "--tone-frequency", "0", "--cushion-frames", "12")
         self.play_tone(SECONDS + 60)
         feeder = self.feed_mic(server)
         self.wait_loud(server)
@@ -128,11 +128,11 @@ class TestMic(TowerTestCase):
         before = server.status()
         heard = self.heard(server, SECONDS)
         after = server.status()
-        self.assertAlmostEqual(sound.frequency_of(heard), TONE_HZ, delta=0.5)
-        self.assert_unbroken_tone(heard)
         for origin, count in after["frames_by_origin"].items():
             if origin != "live":
                 self.assertEqual(count, before["frames_by_origin"][origin], origin)
+        self.assertAlmostEqual(sound.frequency_of(heard), TONE_HZ, delta=0.5)
+        self.assert_unbroken_tone(heard)
         self.assertLess(abs(after["router"]["count"] - before["router"]["count"]), 4)
         self.end_feeder(feeder)
         self.assertNotIn("dropped", feeder.stderr())
@@ -155,19 +155,23 @@ class TestMic(TowerTestCase):
         self.end_feeder(feeder)
         self.stop(server)
 
-    @unittest.skipIf(SECONDS < 40, "MIC_SECONDS=60 for a minute of it")
-    @takes(SECONDS + 20)
+    @takes(45)
     def test_a_clock_that_is_wrong_is_found(self):
         self.start_pulse()
         server = self.serve("--grace", "0", "--tone-frequency", "0")
-        self.sing(SECONDS + 30, 300)
+        # Its clock is known after 20 s.
+        seconds = max(SECONDS, 30)
+        self.sing(seconds + 30, 300)
         feeder = self.feed_mic(server, "pipe")
         self.wait_loud(server)
-        self.heard(server, SECONDS)
+        self.heard(server, seconds)
+        said = server.status()["producers"]["list"][0]["clock"]
+        self.assertAlmostEqual(said["ppm"], 300, delta=20)
+        self.assertAlmostEqual(said["correction_ppm"], -300, delta=150)
+        self.assertFalse(said["out_of_range"])
         self.end_feeder(feeder)
         found = re.search(r"clock was ([-+][\d.]+) ppm off", feeder.stderr())
         self.assertIsNotNone(found, feeder.stderr())
-        print(feeder.stderr())
         self.assertAlmostEqual(float(found.group(1)), 300, delta=20)
         self.stop(server)
 
@@ -220,6 +224,8 @@ class TestMic(TowerTestCase):
         begun = server.status()["router"]["pushed_count"]
         server.wait_status(lambda s: s["router"]["pushed_count"] > begun + 40, "a second has gone by")
         self.assertLess(server.status()["router"]["count"], 8)
+        server.wait_status(lambda s: (s["producers"]["list"][0]["clock"] or {}).get("overruns") == 1,
+                           "the transmitter knows, too")
         self.end_feeder(feeder)
         self.assertIn("1 times so far", feeder.stderr())
         self.stop(server)

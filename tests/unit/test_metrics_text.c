@@ -129,7 +129,13 @@ static void values_in_their_units(void **state) {
                       .producers = {{.id = 1, .last_data_ns = INT64_MIN},
                                     {.id = 2,
                                      .is_on_air = true,
-                                     .last_data_ns = 62 * TOWER_NS_PER_S + 250000000},
+                                     .last_data_ns = 62 * TOWER_NS_PER_S + 250000000,
+                                     .clock = {.is_known = true,
+                                               .ppm = -12.5,
+                                               .spread_ppm = 0.25,
+                                               .correction_ppm = 12.75,
+                                               .is_out_of_range = true,
+                                               .n_overruns = 3}},
                                     {.id = 5}}},
     };
     assert_lines(&status, (const char *const[]){
@@ -163,6 +169,11 @@ static void values_in_their_units(void **state) {
                               "tower_producers{state=\"on air\"} 1",
                               "tower_producers{state=\"waiting\"} 2",
                               "tower_producers_data_age_seconds 0.25",
+                              "tower_producers_clock_ppm -12.5",
+                              "tower_producers_clock_spread_ppm 0.25",
+                              "tower_producers_clock_correction_ppm 12.75",
+                              "tower_producers_clock_out_of_range 1",
+                              "tower_producers_overruns 3",
                               "tower_input_withheld_frames_total 14",
                               "tower_input_fault_age_seconds{fault=\"mute\"} NaN",
                               "tower_input_fault_age_seconds{fault=\"dead_air\"} 12.5",
@@ -192,6 +203,8 @@ static void what_never_was_is_no_number(void **state) {
                               "tower_air_frame_age_seconds NaN",
                               "tower_title_from_frame NaN",
                               "tower_producers_data_age_seconds NaN",
+                              "tower_producers_clock_ppm NaN",
+                              "tower_producers_clock_out_of_range 0",
                               NULL,
                           });
 }

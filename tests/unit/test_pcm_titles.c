@@ -11,6 +11,7 @@
 #include "pcm_socket_fixture.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -300,6 +301,70 @@ static void test_title_of_the_library_arrives(void **state) {
     assert_int_equal(count_heard(), 2);
 }
 
+/* ---- clocks ---- */
+
+/* A report of the library's arrives as it was, is no title, and is gone with its producer. */
+static void test_clock_of_the_library_arrives(void **state) {
+    struct fixture *fixture = *state;
+    static const int16_t samples[1152 * 2];
+    const struct tower_clock_report said = {.is_known = true,
+                                            .ppm = -123.456,
+                                            .spread_ppm = 0.25,
+                                            .correction_ppm = 124,
+                                            .is_out_of_range = true,
+                                            .n_overruns = 7};
+    struct tower_producer *producer;
+    make(fixture, 50, 0, 0);
+    assert_int_equal(tower_producer_connect(fixture->path, &producer), 0);
+    assert_int_equal(tower_producer_write(producer, samples, 1152), 0);
+    await(fixture, has_frames, 1);
+    assert_false(stats_of(fixture).producers[0].clock.is_known);
+    assert_int_equal(tower_producer_set_title(producer, "a title first"), 0);
+    assert_int_equal(tower_producer_set_clock(producer, &said), 0);
+    assert_int_equal(tower_producer_write(producer, samples, 1152), 0);
+    assert_int_equal(tower_producer_write(producer, samples, 1152), 0);
+    await(fixture, has_frames, 3);
+    const struct tower_pcm_socket_stats stats = stats_of(fixture);
+    const struct tower_clock_report *clock = &stats.producers[0].clock;
+    assert_true(clock->is_known && clock->is_out_of_range);
+    assert_true(fabs(clock->ppm - said.ppm) < 1e-3);
+    assert_true(fabs(clock->spread_ppm - said.spread_ppm) < 1e-3);
+    assert_true(fabs(clock->correction_ppm - said.correction_ppm) < 1e-3);
+    assert_int_equal(clock->n_overruns, 7);
+    assert_int_equal(stats.bad_titles, 0);
+    assert_heard(0, 1, "a title first");
+    assert_int_equal(count_heard(), 1);
+    tower_producer_close(producer, 0);
+    await(fixture, has_producers, 0);
+    assert_int_equal(tower_producer_connect(fixture->path, &producer), 0);
+    await(fixture, has_producers, 1);
+    assert_false(stats_of(fixture).producers[0].clock.is_known);
+    tower_producer_close(producer, 0);
+}
+
+/* Numbers that are none, or too large, come as numbers that there are. */
+static void test_clock_that_is_no_number_is_brought_to_one(void **state) {
+    struct fixture *fixture = *state;
+    static const int16_t samples[1152 * 2];
+    const struct tower_clock_report said = {.is_known = true,
+                                            .ppm = 1e300,
+                                            .spread_ppm = (double)NAN,
+                                            .correction_ppm = -(double)INFINITY,
+                                            .n_overruns = UINT64_MAX};
+    struct tower_producer *producer;
+    make(fixture, 50, 0, 0);
+    assert_int_equal(tower_producer_connect(fixture->path, &producer), 0);
+    assert_int_equal(tower_producer_set_clock(producer, &said), 0);
+    assert_int_equal(tower_producer_write(producer, samples, 1152), 0);
+    await(fixture, has_frames, 1);
+    const struct tower_pcm_socket_stats stats = stats_of(fixture);
+    assert_true(isfinite(stats.producers[0].clock.ppm));
+    assert_true(isfinite(stats.producers[0].clock.spread_ppm));
+    assert_true(isfinite(stats.producers[0].clock.correction_ppm));
+    assert_true(stats.producers[0].clock.n_overruns <= INT64_MAX);
+    tower_producer_close(producer, 0);
+}
+
 /* ---- what is no title ---- */
 
 /* A TCP connection whose close would wait for a peer that reads nothing. */
@@ -538,6 +603,8 @@ int main(void) {
         TEST(test_title_of_one_that_waits_holds_from_its_own_first_frame),
         TEST(test_title_goes_with_a_frame_that_is_dropped),
         TEST(test_title_of_the_library_arrives),
+        TEST(test_clock_of_the_library_arrives),
+        TEST(test_clock_that_is_no_number_is_brought_to_one),
         TEST(test_what_is_no_title_is_closed_counted_and_said_once),
         TEST(test_one_descriptor_is_taken_and_the_others_closed),
         TEST(test_large_file_is_read_as_far_as_a_title_goes),

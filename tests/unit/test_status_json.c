@@ -50,7 +50,10 @@ static void every_field_of_the_status_is_documented(void **state) {
     FILE *out = open_memstream(&sent, &bytes);
     /* One producer, a title and a keeper, so that what is about them says what it holds. */
     struct tower_status status = {
-        .last_air_ns = INT64_MIN, .producers.n_producers = 1, .title.number = 1, .keeper.pid = 1};
+        .last_air_ns = INT64_MIN,
+        .producers = {.n_producers = 1, .producers = {{.clock.is_known = true}}},
+        .title.number = 1,
+        .keeper.pid = 1};
     char *text = tower_status_json(&status, &bytes);
     json_t *json = json_loadb(text, bytes, 0, NULL);
     assert_non_null(json);
