@@ -91,7 +91,7 @@ static void run_a_day(double error_ppm) {
     assert_true(fabs(view.correction_ppm + error_ppm) < 20);
     assert_true(largest_step < 20e-6);
     /* None missing; and no more than the cushion, a chunk and what may be late. */
-    if (depth.lowest < 0 || depth.highest > 4 * CHUNK + 2 * 5 * RATE / 1000)
+    if (depth.lowest < 0 || depth.highest > 4 * CHUNK + 0.010 * RATE)
         fail_msg("depth from %.0f to %.0f samples", depth.lowest, depth.highest);
     free(chunk);
     tower_source_close(source);

@@ -26,7 +26,8 @@ static struct tower_varispeed *varispeed_new(void) {
 
 /* The ratio as it is steered: by `ppm`, and from time to time by a little more or less. */
 static double steered(size_t chunk, double ppm) {
-    double wander_ppm = 2 * sin((double)(chunk / 170) * 1.7);
+    size_t block = chunk / 170;
+    double wander_ppm = 2 * sin((double)block * 1.7);
     return 1 + (ppm + wander_ppm) / 1e6;
 }
 
@@ -34,7 +35,8 @@ static double steered(size_t chunk, double ppm) {
  * Of `hz`, nearly: the frequency is searched for. */
 static double distortion_db(const int16_t *stereo, size_t n, double hz) {
     double best = 0;
-    for (double step = 0.02; step > 1e-6; step /= 4) {
+    double step = 0.02;
+    for (int round = 0; round < 8; round++, step /= 4) {
         double centre = hz;
         for (int i = -4; i <= 4; i++) {
             double cc = 0, ss = 0, cs = 0, xc = 0, xs = 0, xx = 0;
