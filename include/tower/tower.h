@@ -5,6 +5,7 @@
 #include "tower/addresses.h"
 #include "tower/air.h"
 #include "tower/clock.h"
+#include "tower/clock_report.h"
 #include "tower/config.h"
 #include "tower/converter.h"
 #include "tower/encoder_manager.h"

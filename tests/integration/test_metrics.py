@@ -54,6 +54,13 @@ def on_air(status):
     return [each for each in status["producers"]["list"] if each["on_air"]]
 
 
+def clock(name, otherwise):
+    def find(status):
+        there = ((on_air(status) or [{}])[0].get("clock") or {}).get(name)
+        return otherwise if there is None else there
+    return find
+
+
 # Where a metric is more than the value of a field.
 SPECIAL = {
     ("tower_build_info", None): lambda s: 1,
@@ -65,6 +72,11 @@ SPECIAL = {
     ("tower_producers", "waiting"): lambda s: s["producers"]["connected"] - len(on_air(s)),
     ("tower_producers_data_age_seconds", None):
         lambda s: on_air(s)[0]["seconds_since_data"] if on_air(s) else float("nan"),
+    ("tower_producers_clock_ppm", None): clock("ppm", float("nan")),
+    ("tower_producers_clock_spread_ppm", None): clock("spread_ppm", float("nan")),
+    ("tower_producers_clock_correction_ppm", None): clock("correction_ppm", float("nan")),
+    ("tower_producers_clock_out_of_range", None): clock("out_of_range", 0),
+    ("tower_producers_overruns", None): clock("overruns", 0),
     ("tower_title_from_frame", None):
         lambda s: s["title"]["from_frame"] if s["title"] else float("nan"),
 }

@@ -35,9 +35,10 @@ static double steered(size_t chunk, double ppm) {
  * Of `hz`, nearly: the frequency is searched for. */
 static double distortion_db(const int16_t *stereo, size_t n, double hz) {
     double best = 0;
-    double step = 0.02;
-    for (int round = 0; round < 8; round++, step /= 4) {
+    double step = 0.08;
+    for (int round = 0; round < 8; round++) {
         double centre = hz;
+        step /= 4;
         for (int i = -4; i <= 4; i++) {
             double cc = 0, ss = 0, cs = 0, xc = 0, xs = 0, xx = 0;
             double trial = centre + i * step;
