@@ -1,4 +1,4 @@
-/* converter.h - any PCM s16 to the transmitter's: 48 kHz stereo. */
+/* converter.h - any PCM s16 to the transmitter's, 48 kHz stereo, and back to any rate. */
 #ifndef TOWER_CONVERTER_H
 #define TOWER_CONVERTER_H
 
@@ -15,6 +15,10 @@ struct tower_converter;
  * Errors: -EINVAL (a rate or channel count out of range), -ENOMEM. */
 int tower_converter_new(uint32_t rate_hz, unsigned channels,
                         struct tower_converter **ret_converter);
+/* The other way: from 48 kHz of `channels` (1 or 2) to `rate_hz` of as many. The result of
+ * tower_converter_process() is then interleaved samples of `channels`. Errors: as above. */
+int tower_converter_new_from_air(uint32_t rate_hz, unsigned channels,
+                                 struct tower_converter **ret_converter);
 void tower_converter_free(struct tower_converter *converter);
 
 /* Convert `n_samples` samples a channel; all of them are taken. `in` NULL with 0 samples drains

@@ -19,7 +19,9 @@
 struct tower_converter {
     /* Constant. */
     uint32_t rate_hz;
+    uint32_t out_rate_hz;
     unsigned channels;
+    bool stays_mono; /* one channel in is one channel out */
     /* Share of each channel in each side, of a whole of 1 << WEIGHT_BITS; for more than two. */
     int32_t weights[TOWER_CHANNELS][CHANNELS_MAX];
     soxr_t soxr; /* NULL: the rate stays. Mono goes through as mono, the rest as stereo */
@@ -116,24 +118,24 @@ static void spread_mono(int16_t *samples, size_t n_samples) {
 
 /* ---- the converter ---- */
 
-int tower_converter_new(uint32_t rate_hz, unsigned channels,
-                        struct tower_converter **ret_converter) {
-    if (rate_hz < RATE_MIN_HZ || rate_hz > RATE_MAX_HZ || channels < 1 || channels > CHANNELS_MAX)
-        return -EINVAL;
+static int make(uint32_t rate_hz, uint32_t out_rate_hz, unsigned channels, bool stays_mono,
+                struct tower_converter **ret_converter) {
     struct tower_converter *converter = calloc(1, sizeof *converter);
     if (!converter)
         return -ENOMEM;
     converter->rate_hz = rate_hz;
+    converter->out_rate_hz = out_rate_hz;
     converter->channels = channels;
+    converter->stays_mono = stays_mono;
     if (channels > TOWER_CHANNELS)
         set_weights(converter);
-    if (rate_hz != TOWER_RATE_HZ) {
+    if (rate_hz != out_rate_hz) {
         /* No dither: silence stays silence, and an encoder comes behind, not an ear. */
         soxr_io_spec_t io = soxr_io_spec(SOXR_INT16_I, SOXR_INT16_I);
         io.flags = SOXR_NO_DITHER;
         soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
         soxr_error_t error = NULL;
-        converter->soxr = soxr_create(rate_hz, TOWER_RATE_HZ, channels == 1 ? 1 : TOWER_CHANNELS,
+        converter->soxr = soxr_create(rate_hz, out_rate_hz, channels == 1 ? 1 : TOWER_CHANNELS,
                                       &error, &io, &quality, NULL);
         if (!converter->soxr) {
             free(converter);
@@ -142,6 +144,20 @@ int tower_converter_new(uint32_t rate_hz, unsigned channels,
     }
     *ret_converter = converter;
     return 0;
+}
+
+int tower_converter_new(uint32_t rate_hz, unsigned channels,
+                        struct tower_converter **ret_converter) {
+    if (rate_hz < RATE_MIN_HZ || rate_hz > RATE_MAX_HZ || channels < 1 || channels > CHANNELS_MAX)
+        return -EINVAL;
+    return make(rate_hz, TOWER_RATE_HZ, channels, false, ret_converter);
+}
+
+int tower_converter_new_from_air(uint32_t rate_hz, unsigned channels,
+                                 struct tower_converter **ret_converter) {
+    if (rate_hz < RATE_MIN_HZ || rate_hz > RATE_MAX_HZ || channels < 1 || channels > TOWER_CHANNELS)
+        return -EINVAL;
+    return make(TOWER_RATE_HZ, rate_hz, channels, true, ret_converter);
 }
 
 void tower_converter_free(struct tower_converter *converter) {
@@ -178,8 +194,8 @@ static int reserve(struct tower_converter *converter, size_t n_samples) {
  * in a stream of years. */
 static uint64_t expected_samples(const struct tower_converter *converter, uint64_t n_in) {
     uint64_t rate_hz = converter->rate_hz;
-    return n_in / rate_hz * TOWER_RATE_HZ +
-           (n_in % rate_hz * TOWER_RATE_HZ + rate_hz / 2) / rate_hz;
+    uint64_t out_rate_hz = converter->out_rate_hz;
+    return n_in / rate_hz * out_rate_hz + (n_in % rate_hz * out_rate_hz + rate_hz / 2) / rate_hz;
 }
 
 /* Give `in`, of one or two channels, to libsoxr, and take what it has; NULL: it was the last. */
@@ -265,7 +281,7 @@ int tower_converter_process(struct tower_converter *converter, const int16_t *in
         error = convert(converter, in, n_samples);
     if (error < 0)
         return error;
-    if (converter->channels == 1 && converter->out_samples > 0)
+    if (converter->channels == 1 && !converter->stays_mono && converter->out_samples > 0)
         spread_mono(converter->out, converter->out_samples);
     if (in) {
         converter->n_in += n_samples;
