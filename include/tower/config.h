@@ -49,6 +49,7 @@ struct tower_config {
     uint32_t client_buffer_bytes;
     uint32_t max_listeners;             /* 0: as many as descriptors are allowed */
     uint32_t max_listeners_per_address; /* 0: no limit */
+    uint32_t max_taps;                  /* 0: nobody taps */
     uint32_t workers;                   /* fan-out threads; 0: one a core */
     int64_t cadence_ns; /* between two sends to a listener; 0: as the number of listeners asks */
     int64_t encoder_backoff_ns[TOWER_ENCODER_BACKOFF_MAX];

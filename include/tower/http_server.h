@@ -12,6 +12,7 @@
 #include "tower/fanout.h"
 #include "tower/journal.h"
 #include "tower/status.h"
+#include "tower/taps.h"
 #include "tower/titles.h"
 
 #include <netinet/in.h>
@@ -37,6 +38,7 @@ struct tower_http_server_config {
     struct tower_titles *titles;       /* NULL: nobody sets or hears titles */
     struct tower_addresses *addresses; /* NULL: an address may have any number of listeners */
     struct tower_journal *journal;     /* NULL: there is none to show */
+    struct tower_taps *taps;           /* NULL: nobody taps */
     struct tower_station station;
     const char *public_url;     /* where clients reach this server; "": as they ask */
     const char *password;       /* of who may set titles; "": nobody may */

@@ -100,6 +100,9 @@ void tower_pump_stop(struct tower_pump *pump);
  * runs without the thread. Not together with start(). */
 void tower_pump_step(struct tower_pump *pump);
 
+/* When the tick at hand was due, on the clock: for who is called by write_pcm(), from within it. */
+int64_t tower_pump_due_ns(const struct tower_pump *pump);
+
 /* Any thread, never blocks. Fields are read one by one. */
 void tower_pump_get_stats(const struct tower_pump *pump, struct tower_pump_stats *ret_stats);
 

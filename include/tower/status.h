@@ -13,6 +13,7 @@
 #include "tower/pump.h"
 #include "tower/router.h"
 #include "tower/station.h"
+#include "tower/taps.h"
 #include "tower/titles.h"
 
 enum tower_service_state {
@@ -64,7 +65,8 @@ struct tower_status {
     struct tower_pcm_socket_stats producers;
     struct tower_input_stats input;
     struct tower_fanout_stats listeners; /* of all workers together */
-    struct tower_title title;            /* on air now; number 0: none */
+    struct tower_taps_stats taps;
+    struct tower_title title; /* on air now; number 0: none */
     struct tower_keeper_status keeper;
     /* Filled in by the HTTP server. */
     struct tower_station station;

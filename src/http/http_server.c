@@ -249,6 +249,16 @@ static void hand_over(struct tower_http_server *server, struct tower_connection 
     tower_fd_close(&listener.fd);
 }
 
+/* Likewise, of a tap. */
+static void hand_to_taps(struct tower_http_server *server, struct tower_connection *connection) {
+    struct tower_tap_format format = connection->response.tap;
+    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    int fd = tower_connection_release(connection);
+    give_place(server, connection);
+    if (tower_taps_add(server->config.taps, fd, &format) < 0)
+        tower_fd_close(&fd);
+}
+
 static void start_answer(struct tower_http_server *server, struct tower_connection *connection) {
     connection->state = TOWER_CONNECTION_ANSWERING;
     connection->n_requests++;
@@ -282,6 +292,10 @@ static bool finish_answer(struct tower_http_server *server, struct tower_connect
     enum tower_response_next next = connection->response.next;
     if (next == TOWER_RESPONSE_STREAM && !server->is_finishing) {
         hand_over(server, connection);
+        return false;
+    }
+    if (next == TOWER_RESPONSE_TAP && !server->is_finishing) {
+        hand_to_taps(server, connection);
         return false;
     }
     tower_response_done(&connection->response);

@@ -339,6 +339,27 @@ static void write_listeners(struct tower_exposition *to, const struct tower_stat
                            (double)listeners->phase_groups);
 }
 
+static void write_taps(struct tower_exposition *to, const struct tower_taps_stats *taps) {
+    tower_exposition_gauge(to, "tower_taps", "Clients that take the programme as PCM.",
+                           (double)taps->taps);
+    tower_exposition_gauge(to, "tower_taps_capacity", "Such clients there are places for.",
+                           (double)taps->capacity);
+    tower_exposition_counter(to, "tower_taps_accepted_total", "Clients that were given PCM.",
+                             taps->accepted);
+    tower_exposition_counter(to, "tower_taps_refused_total",
+                             "Clients turned away because all places for taps were taken.",
+                             taps->refused);
+    tower_exposition_counter(to, "tower_taps_timeouts_total",
+                             "Taps dropped because they took nothing for too long.",
+                             taps->timeouts);
+    tower_exposition_counter(to, "tower_taps_chunks_total",
+                             "Chunks of PCM made for taps, those lost among them.", taps->chunks);
+    tower_exposition_counter(to, "tower_taps_chunks_lost_total",
+                             "Chunks that a tap was too slow to get.", taps->chunks_lost);
+    tower_exposition_counter(to, "tower_taps_sent_bytes_total", "Bytes sent to all taps.",
+                             taps->sent_bytes);
+}
+
 char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     char *text = NULL;
     size_t bytes = 0;
@@ -357,6 +378,7 @@ char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     write_router(&to, &status->router);
     write_fallback(&to, &status->fallback);
     write_listeners(&to, status);
+    write_taps(&to, &status->taps);
     /* A stream that once failed may close well. */
     int has_failed = ferror(out);
     if (fclose(out) != 0 || has_failed) {

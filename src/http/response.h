@@ -2,6 +2,8 @@
 #ifndef TOWER_HTTP_RESPONSE_H
 #define TOWER_HTTP_RESPONSE_H
 
+#include "tower/tap.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -12,11 +14,13 @@ enum tower_response_next {
     TOWER_RESPONSE_CLOSE,
     TOWER_RESPONSE_STREAM, /* the socket goes to a fan-out worker */
     TOWER_RESPONSE_EVENTS, /* events follow, without end */
+    TOWER_RESPONSE_TAP,    /* the socket goes to the taps */
 };
 
 struct tower_response {
     enum tower_response_next next;
-    bool has_titles; /* of a stream: with titles in it */
+    bool has_titles;             /* of a stream: with titles in it */
+    struct tower_tap_format tap; /* of a tap */
     char head[TOWER_RESPONSE_HEAD_BYTES];
     size_t head_bytes;
     char *body; /* on the heap; NULL: none */
@@ -50,8 +54,8 @@ int tower_response_make_text(struct tower_response *response, int status,
 int tower_response_make_empty(struct tower_response *response, int status,
                               const struct tower_response_options *options);
 
-/* The header of an answer without an end: `next` says of what, STREAM or EVENTS. After HEAD the
- * connection is closed. Errors: -ENOSPC. */
+/* The header of an answer without an end: `next` says of what: STREAM, EVENTS or TAP. After HEAD
+ * the connection is closed. Errors: -ENOSPC. */
 int tower_response_make_endless(struct tower_response *response, const char *content_type,
                                 enum tower_response_next next,
                                 const struct tower_response_options *options);

@@ -146,6 +146,7 @@ static const struct route {
     {"/", tower_route_web, NULL, true}, /* the first: it has the page's other files too */
     {"/stream", tower_route_stream, NULL, false},
     {"/stream.mp3", tower_route_stream, NULL, false},
+    {"/pcm", tower_route_pcm, NULL, false},
     {"/listen.m3u", tower_route_m3u, NULL, false},
     {"/listen.pls", tower_route_pls, NULL, false},
     {"/listen.xspf", tower_route_xspf, NULL, false},

@@ -44,6 +44,9 @@ tower_route_function tower_route_title, tower_route_set_title, tower_route_iceca
 /* The journal's last incidents, or those with a number above ?since=. */
 tower_route_function tower_route_journal;
 
+/* The programme as PCM, in chunks of the rate and size that the query asks for. */
+tower_route_function tower_route_pcm;
+
 /* The page for people, and the files that it is made of (web/). */
 tower_route_function tower_route_web;
 

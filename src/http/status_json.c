@@ -162,6 +162,14 @@ static json_t *listeners_json(const struct tower_status *status) {
         whole(listeners->sends));
 }
 
+static json_t *taps_json(const struct tower_taps_stats *taps) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "current", whole(taps->taps),
+                     "capacity", whole(taps->capacity), "accepted", whole(taps->accepted),
+                     "refused", whole(taps->refused), "timeouts", whole(taps->timeouts), "chunks",
+                     whole(taps->chunks), "chunks_lost", whole(taps->chunks_lost), "sent_bytes",
+                     whole(taps->sent_bytes));
+}
+
 static char *to_text(json_t *json, size_t *ret_bytes) {
     return tower_json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9), "\n", ret_bytes);
 }
@@ -202,7 +210,7 @@ json_t *tower_status_object(const struct tower_status *status) {
     int64_t now_ns = status->now_ns;
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "state", tower_service_state_name(status->state), "origin",
         tower_origin_name(status->pump.origin), "origin_seconds",
         age(now_ns,
@@ -216,7 +224,8 @@ json_t *tower_status_object(const struct tower_status *status) {
         tower_levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
         producers_json(&status->producers, now_ns), "input", input_json(status), "router",
         router_json(&status->router), "fallback", fallback_json(&status->fallback), "listeners",
-        listeners_json(status), "keeper", keeper_json(&status->keeper, now_ns));
+        listeners_json(status), "taps", taps_json(&status->taps), "keeper",
+        keeper_json(&status->keeper, now_ns));
 }
 
 char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {

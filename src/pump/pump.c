@@ -435,6 +435,11 @@ void tower_pump_stop(struct tower_pump *pump) {
     pump->is_started = false;
 }
 
+int64_t tower_pump_due_ns(const struct tower_pump *pump) {
+    /* By now the next tick is the one counted. */
+    return tower_pump_deadline_ns(pump->epoch_ns, pump->k - 1, pump->config.frame_samples);
+}
+
 void tower_pump_get_stats(const struct tower_pump *pump, struct tower_pump_stats *ret_stats) {
     struct tower_pump_stats stats = {
         .ticks_emitted = atomic_load_explicit(&pump->ticks_emitted, memory_order_relaxed),

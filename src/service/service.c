@@ -18,7 +18,7 @@
 #define HTTP_CONNECTIONS 256
 #define HTTP_REQUEST_TIMEOUT_NS (10 * TOWER_NS_PER_S)
 /* Descriptors that are no listener's: files, pipes, producers, requests. */
-#define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + 64)
+#define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + TOWER_TAPS_MAX + 64)
 
 int tower_service_fail(char *error, size_t error_bytes, int number, const char *what,
                        const char *detail, const char *advice) {
@@ -56,6 +56,10 @@ static int write_pcm(void *self, const int16_t *frame, size_t frame_bytes) {
     struct tower_service *service = self;
     int error = tower_encoder_manager_write_pcm(service->encoder, frame, frame_bytes);
     if (error == 0) {
+        if (service->taps)
+            tower_taps_write(service->taps, frame, tower_pump_due_ns(service->pump),
+                             tower_title_schedule_position(service->title_schedule),
+                             service->origin);
         tower_title_schedule_note_write(service->title_schedule);
         tower_incidents_note_written(service->incidents, service->origin);
     }
@@ -444,6 +448,16 @@ static int build_ways_in_and_out(struct tower_service *service,
                                         tower_pcm_socket_fd(service->ingest));
     if (result < 0)
         return tower_service_fail(error, error_bytes, result, "taking up the PCM socket", "", "");
+    struct tower_taps_config taps = {
+        .clock = service->clock,
+        .max_taps = config->max_taps,
+        .frame_samples = config->frame_samples,
+        .client_timeout_ns = config->client_timeout_ns,
+    };
+    if (config->max_taps > 0)
+        result = tower_taps_new(&taps, &service->taps);
+    if (result < 0)
+        return tower_service_fail(error, error_bytes, result, "making the taps", "", "");
     struct tower_http_server_config http = {
         .clock = service->clock,
         .host = config->host,
@@ -458,6 +472,7 @@ static int build_ways_in_and_out(struct tower_service *service,
         .titles = service->titles,
         .addresses = service->addresses,
         .journal = tower_incidents_journal(service->incidents),
+        .taps = service->taps,
         .station = {config->name, config->description, config->genre, config->url},
         .public_url = config->public_url,
         .password = service->password,
@@ -615,6 +630,7 @@ void tower_service_free(struct tower_service *service) {
     tower_http_server_free(service->http);
     tower_pcm_socket_free(service->ingest);
     tower_pump_free(service->pump);
+    tower_taps_free(service->taps);
     tower_encoder_manager_free(service->encoder);
     tower_title_schedule_free(service->title_schedule);
     for (size_t i = 0; i < service->n_fanouts; i++)

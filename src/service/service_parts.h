@@ -6,6 +6,7 @@
 #include "tower/air.h"
 #include "tower/http_server.h"
 #include "tower/service.h"
+#include "tower/taps.h"
 #include "tower/titles.h"
 
 #include "incidents.h"
@@ -38,6 +39,7 @@ struct tower_service {
     struct tower_title_schedule *title_schedule;
     struct tower_pump *pump;
     struct tower_pcm_socket *ingest;
+    struct tower_taps *taps; /* NULL: nobody taps */
     struct tower_http_server *http;
     struct tower_incidents *incidents;
     struct tower_incident_replacement replacement; /* STARTED: this is no other's successor */

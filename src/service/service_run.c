@@ -51,6 +51,10 @@ int tower_service_start(struct tower_service *service, char *error, size_t error
         result =
             is_ingest ? tower_pcm_socket_start(service->ingest) : tower_pump_start(service->pump);
     }
+    if (result == 0 && service->taps) {
+        what = "starting the taps";
+        result = tower_taps_start(service->taps);
+    }
     if (result == 0) {
         what = "starting the HTTP server";
         result = tower_http_server_start(service->http);
@@ -69,6 +73,8 @@ int tower_service_stop(struct tower_service *service) {
     tower_http_server_stop(service->http);
     tower_pcm_socket_stop(service->ingest);
     tower_pump_stop(service->pump);
+    if (service->taps)
+        tower_taps_stop(service->taps);
     tower_encoder_manager_stop(service->encoder);
     int64_t drain_ns = DRAIN_NS / (int64_t)service->n_fanouts;
     for (size_t i = 0; i < service->n_fanouts; i++)
@@ -176,6 +182,8 @@ void tower_service_get_status(void *user, struct tower_status *ret_status) {
     tower_pcm_socket_get_stats(service->ingest, &ret_status->producers);
     tower_input_monitor_get_stats(service->monitor, &ret_status->input);
     tower_titles_get(service->titles, &ret_status->title);
+    if (service->taps)
+        tower_taps_get_stats(service->taps, &ret_status->taps);
     if (service->carried)
         tower_carried_get_status(service->carried, &ret_status->keeper);
     for (size_t i = 0; i < service->n_fanouts; i++) {

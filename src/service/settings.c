@@ -1,6 +1,7 @@
 /* settings.c - the table of settings, and how a value of each kind is read and written. */
 #include "settings.h"
 
+#include "tower/taps.h"
 #include "utf8.h"
 
 #include <ctype.h>
@@ -103,6 +104,9 @@ const struct tower_setting tower_settings[] = {
      TOWER_CONFIG_LISTENERS_MAX, NULL, NULL,
      "none", NULL,
      "listeners at once from one address (IPv6: one /64 network), or none for no limit"},
+    {"max_taps", "--max-taps", "TOWER_MAX_TAPS", "N", TOWER_SETTING_INTEGER, FIELD(max_taps), 0,
+     TOWER_TAPS_MAX, NULL, NULL, "16", NULL,
+     "clients at once that take the programme as PCM (/pcm); 0: none may"},
     {"workers", "--workers", "TOWER_WORKERS", "N", TOWER_SETTING_INTEGER_AUTO, FIELD(workers), 1,
      TOWER_CONFIG_WORKERS_MAX, NULL, NULL, "auto", NULL,
      "threads that send to listeners; auto: one a core"},

@@ -118,10 +118,18 @@ void tower_title_schedule_add(struct tower_title_schedule *schedule, const char 
 
 /* ---- pump ---- */
 
+/* The sample of the stream at which the encoder's frame `written` is heard. */
+static uint64_t position_of(const struct tower_title_schedule *schedule, uint64_t written) {
+    return schedule->first_samples + written * schedule->frame_samples + schedule->delay_samples;
+}
+
 /* The MP3 frame in which the sound of the encoder's frame `written` begins. */
 static uint64_t mp3_frame_of(const struct tower_title_schedule *schedule, uint64_t written) {
-    return (schedule->first_samples + written * schedule->frame_samples + schedule->delay_samples) /
-           TOWER_FRAME_SAMPLES;
+    return position_of(schedule, written) / TOWER_FRAME_SAMPLES;
+}
+
+uint64_t tower_title_schedule_position(const struct tower_title_schedule *schedule) {
+    return position_of(schedule, schedule->written);
 }
 
 void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool is_heard) {

@@ -55,6 +55,10 @@ void tower_title_schedule_note_pop(struct tower_title_schedule *schedule, bool i
 /* The encoder took a frame, be it live or not. */
 void tower_title_schedule_note_write(struct tower_title_schedule *schedule);
 
+/* Where the frame that the encoder is given next is heard: a sample of the stream, decoded, whose
+ * MP3 frame n begins with sample 1152 n. Pump thread. */
+uint64_t tower_title_schedule_position(const struct tower_title_schedule *schedule);
+
 /* The frame that the encoder is given next comes from the fallback, past the grace: the programme
  * that was on air is over, and its title with it. Once for each time suffices. Pump thread; as the
  * two above. */

@@ -166,6 +166,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config.client_timeout_ns, INT64_C(15000000000));
     assert_int_equal(config.client_buffer_bytes, 65536);
     assert_int_equal(config.max_listeners, 0);
+    assert_int_equal(config.max_taps, 16);
     assert_int_equal(config.workers, 0);
     assert_int_equal(config.cadence_ns, 0);
     const int64_t backoff_s[] = {1, 2, 4, 8, 10};
@@ -238,6 +239,7 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"client_buffer_bytes", "4096"},
         {"max_listeners", "1"},
         {"max_listeners_per_address", "20"},
+        {"max_taps", "0"},
         {"workers", "3"},
         {"cadence_ms", "auto"},
         {"encoder_backoff_ms", "1,3600000"},
