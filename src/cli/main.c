@@ -6,6 +6,7 @@
 #include "cmd_request.h"
 #include "cmd_serve.h"
 #include "cmd_status.h"
+#include "cmd_tap.h"
 #include "program.h"
 #include "settings.h"
 #include "tower/version.h"
@@ -27,6 +28,7 @@ static const struct command commands[] = {
     {"check", tower_cmd_check, "print the settings and where each came from, or what is wrong"},
     {"feed", tower_cmd_feed, "put a file, stdin or a test signal on air"},
     {"aircheck", tower_cmd_aircheck, "listen to a stream and judge it"},
+    {"tap", tower_cmd_tap, "write what is on air as PCM, for speech recognisers and others"},
     {"reload", tower_cmd_reload, "have a running transmitter read its configuration again"},
     {"upgrade", tower_cmd_upgrade, "have a running transmitter go on as the program on disk"},
     {"status", tower_cmd_status, "print the state of a running transmitter"},
