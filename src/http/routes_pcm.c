@@ -68,9 +68,6 @@ int tower_route_pcm(struct tower_routes *routes, const struct tower_request *req
                     const struct tower_response_options *options, struct tower_response *response) {
     struct tower_tap_format format = {.rate_hz = 16000, .channels = 1};
     char text[96];
-    if (!routes->config->taps)
-        return tower_response_make_text(response, 403, options,
-                                        "403 Forbidden: nobody may tap here (max_taps = 0)\n");
     if (!read_number(request, "rate", TOWER_TAP_RATE_MIN_HZ, TOWER_TAP_RATE_MAX_HZ,
                      &format.rate_hz))
         return refuse(options, response, "rate: expected %d to %d (Hz)", TOWER_TAP_RATE_MIN_HZ,
@@ -89,6 +86,9 @@ int tower_route_pcm(struct tower_routes *routes, const struct tower_request *req
     if (format.has_timestamps && format.is_wav)
         return refuse(options, response,
                       "timestamps: a WAV file has no place for them; leave out format=wav");
+    if (!routes->config->taps)
+        return tower_response_make_text(response, 403, options,
+                                        "403 Forbidden: nobody may tap here (max_taps = 0)\n");
     if (!options->is_head && !tower_taps_has_place(routes->config->taps)) {
         struct tower_response_options later = *options;
         tower_taps_note_refused(routes->config->taps);

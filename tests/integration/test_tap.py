@@ -1,15 +1,17 @@
 """The programme as PCM, as /pcm and `tower tap` give it: what it is, when it was, and who waits for whom."""
 import os
+import re
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 
 import numpy
 
 import sound
-from harness import TOWER, TowerTestCase, takes, wait_until
+from harness import BUILD, ROOT, TOWER, TowerTestCase, takes, wait_until
 
 HEADER = struct.Struct("<4sHBBQqQII")
 TONE_HZ = 997
@@ -215,6 +217,72 @@ class TestPcm(TowerTestCase):
         server = self.serve("--max-taps", "0")
         self.assertEqual(server.get("/pcm")[0], 403)
         self.stop(server)
+
+
+class TestRecognisers(TowerTestCase):
+    """The examples: bursts of sound between silences, and what is printed of them."""
+
+    SEGMENT = re.compile(r"^(\S+) to (\S+)  frame (\d+)  ([\d.]+) s  (-[\d.]+) dBFS$", re.M)
+
+    def judge(self, begin):
+        server = self.serve("--grace", "0", "--tone-frequency", "0")
+        example = begin(server)
+        server.wait_status(lambda s: s["taps"]["chunks"] > 3, "it taps")
+        burst = sound.tone([TONE_HZ], 1.0, AMPLITUDE)
+        silence = numpy.zeros(48000)
+        producer = self.produce(server)
+        began = time.time()
+        producer.start_sending([sound.stereo(part).tobytes() for part in
+                                (burst, silence, burst, silence)])
+        wait_until(lambda: len(self.SEGMENT.findall(example.stdout())) == 2, "two were heard")
+        segments = self.SEGMENT.findall(example.stdout())
+        print("  " + "\n  ".join(" ".join(segment) for segment in segments))
+
+        def seconds(text):
+            hours, minutes, rest = text.split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+        for begin, end, frame, length, level in segments:
+            # A second, and what is begun of a chunk at either end.
+            self.assertTrue(1.0 <= float(length) <= 1.25, segments)
+            self.assertAlmostEqual((seconds(end) - seconds(begin)) % 86400, float(length), delta=0.06)
+            self.assertAlmostEqual(float(level), -9.0, delta=0.2)
+        apart = (seconds(segments[1][0]) - seconds(segments[0][0])) % 86400
+        self.assertAlmostEqual(apart, 2.0, delta=0.11)
+        self.assertAlmostEqual((int(segments[1][2]) - int(segments[0][2])) * 0.024, apart, delta=0.05)
+        at = time.strftime("%H:%M:%S", time.localtime(began))
+        self.assertLess((seconds(segments[0][0]) - seconds(at)) % 86400, 10)
+        example.kill(signal.SIGINT)
+        example.wait()
+        self.assertEqual(example.stderr(), "")
+        self.stop(server)
+
+    @takes(8)
+    def test_in_python(self):
+        self.judge(lambda server: self.start(
+            "/usr/bin/python3", os.path.join(ROOT, "examples/recogniser/recogniser.py"),
+            f"http://127.0.0.1:{server.port}"))
+
+    @takes(8)
+    def test_in_c(self):
+        def begin(server):
+            tap = subprocess.Popen([TOWER, "tap", "--timestamps", f"http://127.0.0.1:{server.port}"],
+                                   stdout=subprocess.PIPE)
+            self.addCleanup(tap.wait)
+            self.addCleanup(tap.kill)
+            self.addCleanup(tap.stdout.close)
+            return self.start(self.built(), stdin=tap.stdout)
+        self.judge(begin)
+
+    def built(self):
+        path = os.path.join(BUILD, "examples/example-recogniser")
+        if os.access(path, os.X_OK):
+            return path
+        # The build folder is another's: build it here, as a user would, against libtower.
+        path = self.path("recogniser")
+        subprocess.run(["cc", "-o", path, os.path.join(ROOT, "examples/recogniser/recogniser.c"),
+                        "-I", os.path.join(ROOT, "include"), "-L", BUILD, "-ltower", "-lm",
+                        f"-Wl,-rpath,{BUILD}"], check=True, timeout=60)
+        return path
 
 
 class TestTowerTap(TowerTestCase):
