@@ -93,6 +93,12 @@ uint64_t tower_tap_lost(const struct tower_tap *tap) {
 
 /* ---- headers ---- */
 
+static uint8_t *write_text(uint8_t *to, const char *text) {
+    while (*text != '\0')
+        *to++ = (uint8_t)*text++;
+    return to;
+}
+
 static uint8_t *write_16(uint8_t *to, uint16_t value) {
     value = htole16(value);
     return (uint8_t *)memcpy(to, &value, sizeof value) + sizeof value;
@@ -122,8 +128,8 @@ static uint64_t read_64(const uint8_t *from) {
 
 void tower_tap_header_write(const struct tower_tap_header *header,
                             uint8_t ret_bytes[TOWER_TAP_HEADER_BYTES]) {
-    memcpy(ret_bytes, TOWER_TAP_MAGIC, 4);
-    uint8_t *to = write_16(ret_bytes + 4, TOWER_TAP_HEADER_BYTES);
+    uint8_t *to = write_text(ret_bytes, TOWER_TAP_MAGIC);
+    to = write_16(to, TOWER_TAP_HEADER_BYTES);
     *to++ = header->origin;
     *to++ = header->flags;
     to = write_64(to, header->sequence);
@@ -153,18 +159,18 @@ int tower_tap_header_read(const uint8_t bytes[TOWER_TAP_HEADER_BYTES],
 void tower_tap_wav_write(const struct tower_tap_format *format,
                          uint8_t ret_bytes[TOWER_TAP_WAV_BYTES]) {
     uint32_t sample_bytes = format->channels * (uint32_t)sizeof(int16_t);
-    memcpy(ret_bytes, "RIFF", 4);
-    uint8_t *to = write_32(ret_bytes + 4, WAV_ENDLESS);
-    memcpy(to, "WAVEfmt ", 8);
-    to = write_32(to + 8, 16);
+    uint8_t *to = write_text(ret_bytes, "RIFF");
+    to = write_32(to, WAV_ENDLESS);
+    to = write_text(to, "WAVEfmt ");
+    to = write_32(to, 16);
     to = write_16(to, 1); /* PCM */
     to = write_16(to, (uint16_t)format->channels);
     to = write_32(to, format->rate_hz);
     to = write_32(to, format->rate_hz * sample_bytes);
     to = write_16(to, (uint16_t)sample_bytes);
     to = write_16(to, 16);
-    memcpy(to, "data", 4);
-    (void)write_32(to + 4, WAV_ENDLESS);
+    to = write_text(to, "data");
+    (void)write_32(to, WAV_ENDLESS);
 }
 
 /* ---- chunks ---- */
