@@ -274,6 +274,7 @@ static void print_words(const json_t *json) {
     print_input(json);
     print_router(json);
     PRINT_COUNTS(json, "listeners", "listeners", "current", "peak", "accepted", "refused", "skips");
+    PRINT_COUNTS(json, "taps", "taps", "current", "accepted", "refused", "chunks_lost");
     print_keeper(json);
 }
 

@@ -17,8 +17,8 @@
 /* Requests being read or answered at once; listeners are not among them. */
 #define HTTP_CONNECTIONS 256
 #define HTTP_REQUEST_TIMEOUT_NS (10 * TOWER_NS_PER_S)
-/* Descriptors that are no listener's: files, pipes, producers, requests. */
-#define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + TOWER_TAPS_MAX + 64)
+/* Descriptors that are no listener's, nor a tap's: files, pipes, producers, requests. */
+#define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + 64)
 
 int tower_service_fail(char *error, size_t error_bytes, int number, const char *what,
                        const char *detail, const char *advice) {
@@ -164,13 +164,14 @@ static uint64_t mp3_frames_in(int64_t duration_ns) {
 
 /* Have as many descriptors as we may, and no more listeners than they allow; `wanted` 0: as many.
  */
-static uint32_t bounded_listeners(uint32_t wanted) {
+static uint32_t bounded_listeners(uint32_t wanted, uint32_t max_taps) {
     struct rlimit limit = {0};
+    const rlim_t own = OWN_DESCRIPTORS + (rlim_t)max_taps;
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     (void)getrlimit(RLIMIT_NOFILE, &limit);
-    rlim_t most = limit.rlim_cur > OWN_DESCRIPTORS + 1 ? limit.rlim_cur - OWN_DESCRIPTORS : 1;
+    rlim_t most = limit.rlim_cur > own + 1 ? limit.rlim_cur - own : 1;
     if (most > TOWER_CONFIG_LISTENERS_MAX)
         most = TOWER_CONFIG_LISTENERS_MAX;
     if (wanted == 0)
@@ -300,7 +301,7 @@ static int build_air(struct tower_service *service, struct tower_inheritance *in
     int result = open_air(service, inheritance);
     if (result < 0)
         return tower_service_fail(error, error_bytes, result, "making the air ring", "", "");
-    uint32_t places = bounded_listeners(config->max_listeners);
+    uint32_t places = bounded_listeners(config->max_listeners, config->max_taps);
     if (config->max_listeners_per_address > 0)
         result =
             tower_addresses_new(places, config->max_listeners_per_address, &service->addresses);

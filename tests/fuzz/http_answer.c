@@ -48,12 +48,19 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
                                                 .client_timeout_ns = 1,
                                                 .phase_groups = 1};
     FUZZ_REQUIRE(tower_fanout_new(&fanout_config, &fanout) == 0);
+    struct tower_taps *taps;
+    struct tower_taps_config taps_config = {.clock = tower_clock_real(),
+                                            .max_taps = 1,
+                                            .frame_samples = TOWER_FRAME_SAMPLES,
+                                            .client_timeout_ns = 1};
+    FUZZ_REQUIRE(tower_taps_new(&taps_config, &taps) == 0);
     config = (struct tower_http_server_config){
         .air = air,
         .fanouts = &fanout,
         .n_fanouts = 1,
         .titles = titles,
         .addresses = addresses,
+        .taps = taps,
         .public_url = settings.public_url,
         .password = "secret",
         .bitrate_bps = 128000,
@@ -120,8 +127,8 @@ static int on_value(http_parser *parser, const char *at, size_t bytes) {
 
 static int on_headers(http_parser *parser) {
     (void)parser;
-    bool has_body =
-        response.next != TOWER_RESPONSE_STREAM && response.next != TOWER_RESPONSE_EVENTS;
+    bool has_body = response.next != TOWER_RESPONSE_STREAM &&
+                    response.next != TOWER_RESPONSE_EVENTS && response.next != TOWER_RESPONSE_TAP;
     return !has_body || !response.body;
 }
 
@@ -274,6 +281,13 @@ static void check_title(void) {
     FUZZ_REQUIRE(length <= TOWER_TITLE_BYTES_MAX && fuzz_is_plain(title.text, length));
 }
 
+/* What is asked of the taps can be made. */
+static void check_tap(void) {
+    struct tower_tap *tap = NULL;
+    FUZZ_REQUIRE(tower_tap_new(&response.tap, &tap) == 0);
+    tower_tap_free(tap);
+}
+
 static void answer_all(void) {
     tower_connection_reset_request(&connection);
     while (tower_connection_next_request(&connection) == 1) {
@@ -292,6 +306,8 @@ static void answer_all(void) {
         check_title();
         if (response.next == TOWER_RESPONSE_EVENTS)
             check_events();
+        if (response.next == TOWER_RESPONSE_TAP)
+            check_tap();
         bool is_over = request->refusal != 0 || response.next != TOWER_RESPONSE_KEEP_ALIVE;
         tower_response_done(&response);
         if (is_over)

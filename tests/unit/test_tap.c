@@ -221,11 +221,12 @@ static void test_frames_that_went_by_are_told(void **state) {
     free(sink.bytes);
 }
 
-/* Ticks were given up: the sound goes on, the time jumps. */
+/* Ticks were given up: the sound goes on, the time jumps. With four chunks a frame, so that some
+ * come out with the frame behind theirs. */
 static void test_a_clock_set_anew_is_told(void **state) {
     (void)state;
     const struct tower_tap_format format = {
-        .rate_hz = 16000, .channels = 2, .samples = 384, .has_timestamps = true};
+        .rate_hz = 16000, .channels = 2, .samples = 96, .has_timestamps = true};
     size_t chunk_bytes = tower_tap_chunk_bytes(&format);
     struct programme programme = {.origin = TOWER_ORIGIN_LIVE};
     struct sink sink = new_sink();
@@ -238,10 +239,10 @@ static void test_a_clock_set_anew_is_told(void **state) {
     unsigned n_jumps = 0;
     for (size_t n = 0; n < sink.n_bytes / chunk_bytes; n++) {
         struct tower_tap_header header = header_at(&sink, n, chunk_bytes);
-        int64_t late_ns = n < 20 ? 0 : 300000000;
-        assert_int_equal(header.time_ns, TOWER_NS_PER_S + (int64_t)n * FRAME_NS + late_ns);
-        assert_int_equal(header.origin, n < 20 ? TOWER_ORIGIN_LIVE : TOWER_ORIGIN_TONE);
-        assert_int_equal(header.flags, n == 0 || n == 20 ? TOWER_TAP_JUMP : 0);
+        int64_t late_ns = n < 80 ? 0 : 300000000;
+        assert_int_equal(header.time_ns, TOWER_NS_PER_S + (int64_t)n * FRAME_NS / 4 + late_ns);
+        assert_int_equal(header.origin, n < 80 ? TOWER_ORIGIN_LIVE : TOWER_ORIGIN_TONE);
+        assert_int_equal(header.flags, n == 0 || n == 80 ? TOWER_TAP_JUMP : 0);
         assert_int_equal(header.sequence, n);
         n_jumps += header.flags;
     }
