@@ -32,6 +32,8 @@
 #include "tower/source.h"
 #include "tower/station.h"
 #include "tower/status.h"
+#include "tower/tap.h"
+#include "tower/taps.h"
 #include "tower/titles.h"
 #include "tower/transition.h"
 #include "tower/version.h"
