@@ -114,6 +114,9 @@ void tower_incidents_note_withheld(struct tower_incidents *incidents) {
 }
 
 void tower_incidents_note_written(struct tower_incidents *incidents, enum tower_origin origin) {
+    /* The first may be of a tick that another process had begun. */
+    if (incidents->pump.tick_at_ns == INT64_MIN)
+        incidents->pump.tick_at_ns = now_ns(incidents);
     if (!incidents->pump.has_origin || incidents->pump.origin != origin) {
         struct tower_incident note;
         tower_incident_init(&note, TOWER_INCIDENT_ORIGIN_CHANGED, incidents->pump.tick_at_ns,

@@ -385,7 +385,7 @@ static void tell_manager(struct keeper *keeper, int64_t now) {
     struct tower_service_manager *manager = manager_of(keeper);
     char text[TOWER_SERVICE_MANAGER_STATUS_BYTES];
     tower_carried_description(keeper->carried, text);
-    if (*text)
+    if (keeper->is_ready && *text)
         tower_service_manager_status(manager, text);
     if (keeper->is_ready && keeper->frames > 0)
         (void)tower_service_manager_ready(manager);
@@ -481,8 +481,11 @@ static int64_t backoff_ns(struct keeper *keeper) {
     int64_t wait_ns = BACKOFF_NS_MAX;
     if (doublings < 6 && (BACKOFF_NS << doublings) < BACKOFF_NS_MAX)
         wait_ns = BACKOFF_NS << doublings;
-    tower_log(TOWER_LOG_ERROR, "keeper", "%u workers in a row died: the next one in %.1f s",
-              keeper->n_deaths, (double)wait_ns / (double)TOWER_NS_PER_S);
+    char text[TOWER_SERVICE_MANAGER_STATUS_BYTES];
+    (void)snprintf(text, sizeof text, "%u workers in a row died: the next one in %.1f s",
+                   keeper->n_deaths, (double)wait_ns / (double)TOWER_NS_PER_S);
+    tower_log(TOWER_LOG_ERROR, "keeper", "%s", text);
+    tower_service_manager_status(manager_of(keeper), text);
     return wait_ns;
 }
 
@@ -510,6 +513,7 @@ static void wait_for_backoff(struct keeper *keeper, int64_t wait_ns) {
     siginfo_t told;
     int number;
     int status;
+    tower_service_manager_beat(manager_of(keeper), now_ns(), keeper->frames);
     while (!keeper->is_stopping && (number = take_signal(&keeper->signals, until_ns, &told)) != 0) {
         (void)reap(keeper, &status);
         handle_signal(keeper, number);

@@ -1,6 +1,7 @@
 """Under a service manager: what it is told, its watchdog, and the sockets that it passes on."""
 import os
 import signal
+import re
 import socket
 import time
 
@@ -94,6 +95,23 @@ class TestServiceManager(TowerTestCase):
         server.kill(signal.SIGCONT)
         for _ in range(3):
             manager.wait("WATCHDOG=1")
+        self.stop(server)
+
+    @takes(10)
+    def test_workers_that_die_again_and_again_are_told_of(self):
+        manager, server = self.notified("--grace", "0")
+        manager.wait("READY=1")
+
+        def is_told():
+            worker = server.worker
+            if worker:
+                os.kill(worker, signal.SIGKILL)
+            manager.read()
+            return any(re.fullmatch(r"STATUS=\d+ workers in a row died: .*", line)
+                       for line in manager.said)
+        wait_until(is_told, "the service manager is told")
+        self.assertIn("workers in a row died", server.stderr())
+        manager.wait("STATUS=On air: tone, 0 listeners")
         self.stop(server)
 
     @takes(6)
