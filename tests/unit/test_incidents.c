@@ -200,6 +200,17 @@ static void test_withheld_dead_air_is_the_cause(void **state) {
     assert_string_equal(next_of(TOWER_INCIDENT_PROGRAMME_LOST).cause, "dead-air");
 }
 
+/* The pump before had taken the frame, and died: the next one only writes it. */
+static void test_a_frame_of_a_tick_that_another_process_began(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    tick(TOWER_ORIGIN_LIVE, 100);
+    make_another();
+    tower_incidents_note_written(fixture.incidents, TOWER_ORIGIN_GRACE);
+    struct tower_incident lost = next_of(TOWER_INCIDENT_PROGRAMME_LOST);
+    assert_in_range(lost.to_substitute_ns, 0, TICK_NS);
+}
+
 /* A fault is seen after its time; what stood in since it began counts, and not what did before. */
 static void test_input_fault_counts_from_its_begin(void **state) {
     (void)state;
@@ -550,6 +561,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_before_the_first_programme_nothing_is_lost, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_withheld_dead_air_is_the_cause, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_frame_of_a_tick_that_another_process_began, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_input_fault_counts_from_its_begin, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_outage_ends_although_its_note_was_lost, setup,
                                         teardown),
