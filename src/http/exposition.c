@@ -6,45 +6,51 @@
 
 #define NS_PER_S 1e9
 
+/* Of a write. The stream alone does not tell: it can be out of memory for one piece, and take the
+ * next. */
+static void note(struct tower_exposition *to, int result) {
+    to->has_failed |= result < 0;
+}
+
 void tower_exposition_family(struct tower_exposition *to, const char *name,
                              enum tower_metric_type type, const char *help) {
     static const char *const types[] = {"gauge", "counter", "histogram"};
     to->family = name;
-    (void)fprintf(to->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, types[type]);
+    note(to, fprintf(to->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, types[type]));
 }
 
-static void write_label_value(FILE *out, const char *value) {
+static void write_label_value(struct tower_exposition *to, const char *value) {
     for (; *value; value++) {
         if (*value == '\n')
-            (void)fputs("\\n", out);
+            note(to, fputs("\\n", to->out));
         else if (*value == '"' || *value == '\\')
-            (void)fprintf(out, "\\%c", *value);
+            note(to, fprintf(to->out, "\\%c", *value));
         else
-            (void)fputc(*value, out);
+            note(to, fputc(*value, to->out));
     }
 }
 
 /* A count with all its digits, and a fraction without those that are noise. */
-static void write_value(FILE *out, double value) {
+static void write_value(struct tower_exposition *to, double value) {
     if (isnan(value))
-        (void)fputs(" NaN\n", out);
+        note(to, fputs(" NaN\n", to->out));
     else if (isinf(value))
-        (void)fputs(value > 0 ? " +Inf\n" : " -Inf\n", out);
+        note(to, fputs(value > 0 ? " +Inf\n" : " -Inf\n", to->out));
     else
-        (void)fprintf(out, trunc(value) == value ? " %.17g\n" : " %.12g\n", value);
+        note(to, fprintf(to->out, trunc(value) == value ? " %.17g\n" : " %.12g\n", value));
 }
 
 void tower_exposition_sample(struct tower_exposition *to, const struct tower_metric_label *labels,
                              size_t n_labels, double value) {
-    (void)fputs(to->family, to->out);
+    note(to, fputs(to->family, to->out));
     for (size_t i = 0; i < n_labels; i++) {
-        (void)fprintf(to->out, "%s%s=\"", i == 0 ? "{" : ",", labels[i].name);
-        write_label_value(to->out, labels[i].value);
-        (void)fputc('"', to->out);
+        note(to, fprintf(to->out, "%s%s=\"", i == 0 ? "{" : ",", labels[i].name));
+        write_label_value(to, labels[i].value);
+        note(to, fputc('"', to->out));
     }
     if (n_labels > 0)
-        (void)fputc('}', to->out);
-    write_value(to->out, value);
+        note(to, fputc('}', to->out));
+    write_value(to, value);
 }
 
 void tower_exposition_labelled(struct tower_exposition *to, const char *label,
@@ -71,13 +77,13 @@ void tower_exposition_histogram(struct tower_exposition *to, const char *name, c
     tower_exposition_family(to, name, TOWER_METRIC_HISTOGRAM, help);
     for (int i = 0; i < TOWER_HISTOGRAM_BUCKETS - 1; i++) {
         seen += histogram->counts[i];
-        (void)fprintf(to->out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                      (double)bounds_ns[i] / NS_PER_S, seen);
+        note(to, fprintf(to->out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                         (double)bounds_ns[i] / NS_PER_S, seen));
     }
     /* Counted here and not taken from the total, so that the sums agree whatever was written
      * while the snapshot was read. */
     seen += histogram->counts[TOWER_HISTOGRAM_BUCKETS - 1];
-    (void)fprintf(to->out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum", name, seen, name);
-    write_value(to->out, (double)histogram->sum_ns / NS_PER_S);
-    (void)fprintf(to->out, "%s_count %" PRIu64 "\n", name, seen);
+    note(to, fprintf(to->out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum", name, seen, name));
+    write_value(to, (double)histogram->sum_ns / NS_PER_S);
+    note(to, fprintf(to->out, "%s_count %" PRIu64 "\n", name, seen));
 }

@@ -1,20 +1,22 @@
 /* exposition.h - Prometheus' text format 0.0.4: families of samples, one after the other.
  *
- * Whether the stream could take it all is for its owner to ask, at the end.
+ * Whether the stream took it all is for its owner to ask, at the end.
  */
 #ifndef TOWER_HTTP_EXPOSITION_H
 #define TOWER_HTTP_EXPOSITION_H
 
 #include "tower/histogram.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 enum tower_metric_type { TOWER_METRIC_GAUGE, TOWER_METRIC_COUNTER, TOWER_METRIC_HISTOGRAM };
 
-/* Begins as {stream, NULL}. */
+/* Begins as {stream}. */
 struct tower_exposition {
     FILE *out;
     const char *family; /* the one under way */
+    bool has_failed;    /* something of it is missing in the stream */
 };
 
 struct tower_metric_label {

@@ -380,7 +380,7 @@ char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     write_listeners(&to, status);
     write_taps(&to, &status->taps);
     /* A stream that once failed may close well. */
-    int has_failed = ferror(out);
+    bool has_failed = to.has_failed || ferror(out);
     if (fclose(out) != 0 || has_failed) {
         free(text);
         return NULL;

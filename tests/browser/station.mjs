@@ -1,7 +1,7 @@
 // station.mjs - the real programs, a proxy before them, and waiting for what they do.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,9 +44,21 @@ export async function stop(child, signal = "SIGTERM") {
   await child.ended;
 }
 
+/* SIGKILL for what process `pid` has started. */
+async function endWorkers(pid) {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
+  for (const child of children.split(" ").filter(Boolean)) process.kill(Number(child), "SIGKILL");
+}
+
 /* Whatever happened: nothing runs any more, and nothing is left. */
 export async function stopAll() {
-  for (const child of [...processes]) await stop(child, "SIGKILL");
+  for (const child of [...processes]) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill("SIGSTOP");
+      await endWorkers(child.pid);
+    }
+    await stop(child, "SIGKILL");
+  }
   rmSync(folder, { recursive: true, force: true });
 }
 
@@ -73,8 +85,10 @@ export class Station {
     return this;
   }
 
-  /* As a power cut does it. */
+  /* As a power cut does it: both processes at once. Of the two, one would go on. */
   async kill() {
+    this.server.kill("SIGSTOP");
+    await endWorkers(this.server.pid);
     await stop(this.server, "SIGKILL");
   }
 
