@@ -37,6 +37,9 @@ struct memory {
     _Atomic uint32_t current;
     struct tower_carried_set sets[2];
 
+    /* Atomic, written by the keeper, read by the worker. */
+    _Atomic bool is_stopping;
+
     /* Atomic, written by the worker, read by the keeper. */
     _Atomic uint32_t ready_generation;
     _Atomic uint64_t frames;
@@ -209,6 +212,14 @@ void tower_carried_restore(struct tower_carried *carried, const struct tower_car
 }
 
 /* ---- life ---- */
+
+void tower_carried_set_stopping(struct tower_carried *carried, bool is_stopping) {
+    atomic_store(&carried->memory->is_stopping, is_stopping);
+}
+
+bool tower_carried_is_stopping(const struct tower_carried *carried) {
+    return atomic_load(&carried->memory->is_stopping);
+}
 
 void tower_carried_set_ready(struct tower_carried *carried, uint32_t generation) {
     atomic_store(&carried->memory->ready_generation, generation);

@@ -90,6 +90,10 @@ void tower_carried_restore(struct tower_carried *carried, const struct tower_car
 
 /* ---- life ---- */
 
+/* Has the keeper asked the worker to end in order? By the keeper, read by the worker. */
+void tower_carried_set_stopping(struct tower_carried *carried, bool is_stopping);
+bool tower_carried_is_stopping(const struct tower_carried *carried);
+
 /* The worker `generation` has begun to serve. */
 void tower_carried_set_ready(struct tower_carried *carried, uint32_t generation);
 bool tower_carried_is_ready(const struct tower_carried *carried, uint32_t generation);

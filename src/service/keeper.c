@@ -67,6 +67,9 @@ struct keeper {
     int64_t stopped_ns; /* when the first signal came */
     /* Why the worker is to be replaced, by our own doing; -1: it is not. */
     int replacing;
+    /* Asked for while the worker was not ready: done once the next one is. */
+    bool is_reload_due;
+    bool is_upgrade_due;
 };
 
 static int64_t now_ns(void) {
@@ -78,13 +81,13 @@ static struct tower_service_manager *manager_of(const struct keeper *keeper) {
 }
 
 /* Take the next of `signals`, waiting until `until_ns` for one. Returns 0 if none came. */
-static int take_signal(const sigset_t *signals, int64_t until_ns, siginfo_t *ret_told) {
+static int take_signal(const sigset_t *signals, int64_t until_ns) {
     int64_t left_ns = until_ns - now_ns();
     if (left_ns < 0)
         left_ns = 0;
     const struct timespec wait = {.tv_sec = left_ns / TOWER_NS_PER_S,
                                   .tv_nsec = left_ns % TOWER_NS_PER_S};
-    int number = sigtimedwait(signals, ret_told, &wait);
+    int number = sigtimedwait(signals, NULL, &wait);
     return number > 0 ? number : 0;
 }
 
@@ -185,16 +188,14 @@ bool tower_keeper_waits(const struct tower_keeper_config *config, struct tower_c
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, KEEPER_DIED);
-    siginfo_t told;
-    int number;
-    while ((number = take_signal(&signals, until_ns, &told)) != 0) {
-        /* A signal to the whole group reaches the keeper too, and it is the keeper's to act. */
-        if (number == SIGTERM && told.si_pid == keeper_pid)
-            return true;
+    int number = 0;
+    /* A signal to the whole group reaches the keeper too, and it is the keeper's to act: what it
+     * has noted counts, and not who sent the signal, as two that wait become one. */
+    while (!tower_carried_is_stopping(carried) && (number = take_signal(&signals, until_ns)) != 0) {
         if (number == KEEPER_DIED && getppid() != keeper_pid)
             go_on_as_keeper(config, carried);
     }
-    return false;
+    return tower_carried_is_stopping(carried);
 }
 
 /* ---- the keeper's side ---- */
@@ -241,6 +242,7 @@ static void ask_to_stop(struct keeper *keeper, int number) {
         keeper->stop_by_ns = now + STOP_LIMIT_NS;
         tower_log(TOWER_LOG_INFO, "serve", "stopping: %s", strsignal(number));
         (void)tower_service_manager_stopping(manager_of(keeper));
+        tower_carried_set_stopping(keeper->carried, true);
         if (keeper->worker > 0)
             (void)kill(keeper->worker, SIGTERM);
     } else if (now - keeper->stopped_ns > SAME_SIGNAL_NS) {
@@ -372,12 +374,24 @@ static void upgrade(struct keeper *keeper) {
 static void handle_signal(struct keeper *keeper, int number) {
     if (number == SIGTERM || number == SIGINT)
         ask_to_stop(keeper, number);
-    else if (keeper->is_stopping || keeper->replacing >= 0)
-        return;
     else if (number == SIGHUP)
-        reload(keeper);
+        keeper->is_reload_due = true;
     else if (number == SIGUSR2)
+        keeper->is_upgrade_due = true;
+}
+
+/* Do what was asked for: not to a worker that has not begun, which could not be told from one that
+ * cannot. */
+static void do_what_is_due(struct keeper *keeper) {
+    if (!keeper->is_ready || keeper->is_stopping || keeper->replacing >= 0)
+        return;
+    if (keeper->is_reload_due) {
+        keeper->is_reload_due = false;
+        reload(keeper);
+    } else if (keeper->is_upgrade_due) {
+        keeper->is_upgrade_due = false;
         upgrade(keeper);
+    }
 }
 
 /* Alive is who puts frames on air. */
@@ -438,11 +452,11 @@ static void look(struct keeper *keeper) {
 static int watch(struct keeper *keeper) {
     int status = 0;
     while (!reap(keeper, &status)) {
-        siginfo_t told;
-        int number = take_signal(&keeper->signals, keeper->looked_ns + LOOK_NS, &told);
+        int number = take_signal(&keeper->signals, keeper->looked_ns + LOOK_NS);
         if (number != 0)
             handle_signal(keeper, number);
         look(keeper);
+        do_what_is_due(keeper);
     }
     return status;
 }
@@ -510,11 +524,10 @@ static void note_bad_start(struct keeper *keeper) {
 
 static void wait_for_backoff(struct keeper *keeper, int64_t wait_ns) {
     const int64_t until_ns = now_ns() + wait_ns;
-    siginfo_t told;
     int number;
     int status;
     tower_service_manager_beat(manager_of(keeper), now_ns(), keeper->frames);
-    while (!keeper->is_stopping && (number = take_signal(&keeper->signals, until_ns, &told)) != 0) {
+    while (!keeper->is_stopping && (number = take_signal(&keeper->signals, until_ns)) != 0) {
         (void)reap(keeper, &status);
         handle_signal(keeper, number);
     }
@@ -555,6 +568,7 @@ static void prepare(struct keeper *keeper) {
     (void)sigprocmask(SIG_SETMASK, &blocked, NULL);
     (void)prctl(PR_SET_PDEATHSIG, 0);
     (void)prctl(PR_SET_NAME, "tower");
+    tower_carried_set_stopping(keeper->carried, false);
     /* What a worker leaves behind comes to us, and is reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
     find_program(keeper);
@@ -583,7 +597,7 @@ int tower_keeper_run(const struct tower_keeper_config *config) {
         note_death(&keeper, status);
         if (keeper.replacing == TOWER_REPLACED_UPGRADED)
             take_over(&keeper);
-        if (!keeper.is_ready && !is_wanted(&keeper))
+        if (!keeper.is_ready)
             note_bad_start(&keeper);
         int64_t wait_ns = backoff_ns(&keeper);
         if (wait_ns > 0)

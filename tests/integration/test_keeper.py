@@ -113,6 +113,40 @@ class TestKeeper(TowerTestCase):
         self.judge(listeners)
         self.assertEqual(server.worker, worker)
 
+    @takes(10)
+    def test_a_stop_that_reaches_both_is_in_order(self):
+        server, listeners = self.start_station()
+        # Two that wait become one, and bear the first sender's name.
+        worker = server.worker
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(worker, signal.SIGTERM)
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: "stopping: Terminated" in server.stderr(), "the keeper stops")
+        os.kill(worker, signal.SIGCONT)
+        self.assertEqual(server.wait(20), 0)
+        for listener in listeners:
+            listener.wait_ended()
+            self.assertEqual(listener.ending, "closed", "an orderly end")
+
+    @takes(20)
+    def test_a_reload_that_is_asked_for_during_another(self):
+        path = os.path.join(self.folder, "station.ini")
+
+        def name(text):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"name = {text}\n")
+        name("First")
+        server, listeners = self.start_station("--config", path)
+        worker = server.worker
+        name("Second")
+        server.kill(signal.SIGHUP)
+        wait_until(lambda: server.worker != worker, "the worker is being replaced")
+        name("Third")
+        server.kill(signal.SIGHUP)
+        server.wait_status(lambda s: s["station"]["name"] == "Third", "the last settings hold")
+        self.assertEqual(server.status()["keeper"]["request_error"], "")
+        self.judge(listeners)
+
     @takes(20)
     def test_reload(self):
         path = os.path.join(self.folder, "station.ini")
