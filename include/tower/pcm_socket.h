@@ -15,6 +15,7 @@
 #include "tower/clock_report.h"
 #include "tower/format.h"
 #include "tower/input_monitor.h"
+#include "tower/producer_identity.h"
 #include "tower/router.h"
 
 #include <stdbool.h>
@@ -32,6 +33,12 @@ struct tower_producer_info {
     uint64_t bytes;       /* read so far */
     /* As it said last; not known until then, nor after the process that it said it to. */
     struct tower_clock_report clock;
+    struct tower_producer_identity identity;
+    uint32_t rank;         /* 0: the highest */
+    bool is_chosen;        /* by hand */
+    bool has_audio;        /* something of it waits to be read, or is being read */
+    int64_t since_ns;      /* on air, or waiting, since */
+    uint64_t thrown_bytes; /* read and thrown away, of a live one that waited */
 };
 
 struct tower_pcm_socket_config {
@@ -72,18 +79,20 @@ struct tower_pcm_socket_config {
 };
 
 struct tower_pcm_socket_stats {
-    uint64_t accepted;        /* connections since the start */
-    uint64_t refused;         /* closed at once: TOWER_PRODUCERS_MAX were connected */
-    uint64_t bytes;           /* read from producers */
-    uint64_t frames;          /* whole frames taken from producers */
-    uint64_t partial_frames;  /* incomplete ones dropped at a disconnect (R12) */
-    uint64_t partial_bytes;   /* in them */
-    uint64_t withheld_frames; /* of those given, marked as dead air */
-    uint64_t titles;          /* that came with frames given to the router */
-    uint64_t bad_titles;      /* reads that brought a descriptor that is no title */
-    size_t carried_producers; /* whose connections another socket left */
-    size_t lost_producers;    /* of which it did, and they do not hold */
-    uint64_t lost_frames;     /* held back in the other one */
+    uint64_t accepted;                      /* connections since the start */
+    uint64_t refused;                       /* closed at once: TOWER_PRODUCERS_MAX were connected */
+    uint64_t bytes;                         /* read from producers */
+    uint64_t frames;                        /* whole frames taken from producers */
+    uint64_t partial_frames;                /* incomplete ones dropped at a disconnect (R12) */
+    uint64_t partial_bytes;                 /* in them */
+    uint64_t withheld_frames;               /* of those given, marked as dead air */
+    uint64_t titles;                        /* that came with frames given to the router */
+    uint64_t bad_titles;                    /* reads that brought a descriptor that is no title */
+    size_t carried_producers;               /* whose connections another socket left */
+    size_t lost_producers;                  /* of which it did, and they do not hold */
+    uint64_t lost_frames;                   /* held back in the other one */
+    uint64_t takeovers;                     /* of the air, by rank or by hand */
+    char chosen[TOWER_PRODUCER_NAME_BYTES]; /* the name chosen by hand; "": it goes by rank */
     size_t n_producers;
     struct tower_producer_info producers[TOWER_PRODUCERS_MAX]; /* in the order they connected */
 };
