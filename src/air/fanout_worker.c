@@ -104,7 +104,7 @@ static void adapt_groups(struct tower_fanout *fanout) {
 
 static void take_up(struct tower_fanout *fanout, uint32_t place) {
     struct tower_listener *listener = tower_fanout_at(fanout, place);
-    listener->phase = (uint8_t)(fanout->next_phase++ % fanout->n_groups);
+    listener->phase = (uint8_t)(fanout->next_phase++ / TOWER_FANOUT_RUN % fanout->n_groups);
     listener->reads_left = READS;
     /* Known of one that another process had before. */
     if (listener->connected_ns == 0)

@@ -69,7 +69,7 @@ struct tower_http_server {
     uint32_t n_touched; /* connections from here on have never been in use */
     uint32_t n_used;
     uint32_t n_event_clients;
-    size_t next_fanout;
+    size_t n_handed_over; /* listeners, to workers */
     int64_t next_sample_ns;
     uint64_t n_samples;
     struct tower_status last; /* as of the last sample */
@@ -235,11 +235,10 @@ static void hand_over(struct tower_http_server *server, struct tower_connection 
     listener.fd = tower_connection_release(connection);
     give_place(server, connection);
     bool is_taken = false;
-    for (size_t i = 0; i < config->n_fanouts && error == 0 && !is_taken; i++) {
-        struct tower_fanout *fanout = config->fanouts[server->next_fanout];
-        server->next_fanout = (server->next_fanout + 1) % config->n_fanouts;
-        is_taken = tower_fanout_add(fanout, &listener) == 0;
-    }
+    size_t first = server->n_handed_over++ / TOWER_FANOUT_RUN;
+    for (size_t i = 0; i < config->n_fanouts && error == 0 && !is_taken; i++)
+        is_taken =
+            tower_fanout_add(config->fanouts[(first + i) % config->n_fanouts], &listener) == 0;
     if (is_taken)
         return;
     /* There was a place when the header was made: only a stop, somebody else who adds listeners, or

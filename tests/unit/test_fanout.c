@@ -377,7 +377,7 @@ static void many_come_and_go(void **state) {
 
 static void phase_groups_share_the_frames_out(void **state) {
     (void)state;
-    enum { GROUPS = 4, EACH = 2, ROUNDS = 25 };
+    enum { GROUPS = 4, EACH = TOWER_FANOUT_RUN, ROUNDS = 25 };
     struct station station = make_station(GROUPS * EACH, GROUPS);
     assert_int_equal(tower_fanout_start(station.fanout), 0);
     struct client clients[GROUPS * EACH];
