@@ -101,8 +101,7 @@ def ffmpeg_missing(station):
     _, _, body = station.server.get("/metrics")
     assert b'tower_encoder_state{state="degraded"} 1' in body
     primary = degraded["encoder"]["frames_primary"]
-    time.sleep(0.5)
-    assert station.status()["encoder"]["frames_primary"] == primary, "LAME is on air"
+    assert station.wait_ticks(20)["encoder"]["frames_primary"] == primary, "LAME is on air"
     assert "degraded)" in station.log().splitlines()[-1], "it says so"
     station.be_good()
     return f"ffmpeg on air again after {station.wait_ffmpeg_on_air(child):.1f} s"

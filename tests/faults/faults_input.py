@@ -57,8 +57,7 @@ def producer_floods(station):
     producer.start_sending([TONE] * 60)
     station.server.wait_status(lambda s: s["router"]["count"] > s["router"]["capacity"] - 5,
                                "the queue is full")
-    time.sleep(1)
-    after = station.status()
+    after = station.wait_ticks(40)
     assert after["router"]["overflow_count"] == before["router"]["overflow_count"]
     assert producer.sent_bytes < 10 * len(TONE), "its writes wait"
 
@@ -68,8 +67,7 @@ def two_producers(station):
     """The second waits; when the first is killed it is on air within the queue's time."""
     second = station.feed()
     station.server.wait_status(lambda s: s["producers"]["connected"] == 2, "both are connected")
-    time.sleep(0.5)
-    producers = station.status()["producers"]["list"]
+    producers = station.wait_ticks(20)["producers"]["list"]
     assert [p["on_air"] for p in producers] == [True, False], producers
     before = station.status()["frames_by_origin"]
     station.feeder.kill(signal.SIGKILL)
@@ -77,8 +75,7 @@ def two_producers(station):
     station.feeder = second
     station.server.wait_status(
         lambda s: [p["on_air"] for p in s["producers"]["list"]] == [True], "the second is on air")
-    time.sleep(0.3)
-    after = station.status()["frames_by_origin"]
+    after = station.wait_ticks(12)["frames_by_origin"]
     assert after["tone"] == before["tone"], "nobody heard the fallback"
 
 

@@ -34,7 +34,7 @@ def wall_clock_set(station):
     for hours in (1, -1, 0):
         before, began = station.status(), time.monotonic()
         station.shift[0] = hours * HOUR_NS
-        time.sleep(0.7)
+        station.wait_ticks(30)
         say_something(station)
         after, took = station.status(), time.monotonic() - began
         ahead = last_stamp(station) - time.time()
@@ -68,8 +68,7 @@ def expect_resync(station, before, stall):
         lambda s: s["ticks"]["resyncs"] > before["ticks"]["resyncs"], "the clock is set anew")
     skipped = after["ticks"]["skipped"] - before["ticks"]["skipped"]
     assert skipped >= frames - 25, f"{skipped} ticks skipped of {frames}"
-    time.sleep(0.7)
-    after = station.status()
+    after = station.wait_ticks(30)
     assert after["encoder"]["restarts"] == before["encoder"]["restarts"], "ffmpeg is not to blame"
 
 
@@ -90,8 +89,7 @@ def suspended(station):
         station.asleep = seconds
         station.shift[1] -= round(seconds * 1e9)
     stop_for([*station.processes(), station.feeder.pid], 4.5, stand_still)
-    time.sleep(0.7)
-    after = station.status()
+    after = station.wait_ticks(30)
     went = after["uptime_seconds"] - before["uptime_seconds"]
     assert went < 3, f"{went} s have passed for it"
     assert after["ticks"]["skipped"] == before["ticks"]["skipped"], "nothing is skipped"
@@ -111,8 +109,7 @@ def cpu_stolen_shortly(station):
     """Less than resync-after-ms: what was missed is made up for, and nothing is skipped."""
     before = station.status()
     stop_for(station.processes()[:2], 0.2)
-    time.sleep(0.3)
-    after = station.status()
+    after = station.wait_ticks(12)
     assert after["ticks"]["late"] > before["ticks"]["late"]
 
 
@@ -137,7 +134,7 @@ def cores_busy(station):
     """Others have every core, above the pump's own priority."""
     hogs = [hog(cpu, 0.8) for cpu in os.sched_getaffinity(0)]
     allowed = [os.waitpid(pid, 0)[1] == 0 for pid in hogs]
-    time.sleep(0.3)
+    station.wait_ticks(12)
     return "" if all(allowed) else "not allowed here"
 
 

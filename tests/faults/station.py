@@ -285,6 +285,12 @@ class Station:
         os.chmod(script, 0o755)
         os.rename(script, self.path("ffmpeg"))
 
+    def wait_ticks(self, n):
+        """Until `n` more have been put on air."""
+        emitted = self.status()["ticks"]["emitted"] + n
+        return self.server.wait_status(lambda s: s["ticks"]["emitted"] >= emitted,
+                                       f"{n} ticks later")
+
     def wait_ffmpeg_on_air(self, not_pid=0):
         """Wait until an ffmpeg other than `not_pid` is on air; returns how long."""
         began = time.monotonic()
