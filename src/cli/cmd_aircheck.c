@@ -4,6 +4,7 @@
 #include "aircheck.h"
 #include "aircheck_print.h"
 #include "http_client.h"
+#include "number_text.h"
 #include "program.h"
 #include "tower/clock.h"
 #include "tower/format.h"
@@ -69,20 +70,14 @@ static void print_help(void) {
         tower_aircheck_json_help);
 }
 
-/* Digits, and a point among them; nothing else. */
 static int parse_number(const char *option, const char *text, double max, double *ret_value) {
-    bool is_plain = *text != '\0' && strspn(text, "0123456789.") == strlen(text);
-    char *end = NULL;
-    double value = is_plain ? strtod(text, &end) : 0;
-    if (!is_plain || *end != '\0' || value > max) {
-        (void)fprintf(stderr,
-                      "tower aircheck: %s %s: expected a number from 0 to %.0f; see "
-                      "`tower aircheck --help`\n",
-                      option, text, max);
-        return -EINVAL;
-    }
-    *ret_value = value;
-    return 0;
+    if (tower_number_decimal(text, 0, max, ret_value))
+        return 0;
+    (void)fprintf(stderr,
+                  "tower aircheck: %s %s: expected a number from 0 to %.0f; see "
+                  "`tower aircheck --help`\n",
+                  option, text, max);
+    return -EINVAL;
 }
 
 static int parse_options(int argc, char **argv, struct options *ret_options) {

@@ -3,6 +3,7 @@
 
 #include "ask.h"
 #include "fd.h"
+#include "number_text.h"
 #include "program.h"
 #include "tower/clock.h"
 #include "tower/levels.h"
@@ -88,33 +89,17 @@ static void print_help(void) {
 
 /* ---- options ---- */
 
-static int parse_number(const char *option, const char *text, uint32_t low, uint32_t high,
-                        uint32_t *ret_number) {
-    bool is_plain = *text != '\0' && strlen(text) < 9 && text[strspn(text, "0123456789")] == '\0';
-    unsigned long number = is_plain ? strtoul(text, NULL, 10) : 0;
-    if (!is_plain || number < low || number > high) {
-        (void)fprintf(stderr,
-                      "tower tap: %s %s: expected a number from %u to %u; see `tower tap --help`\n",
-                      option, text, (unsigned)low, (unsigned)high);
-        return -EINVAL;
-    }
-    *ret_number = (uint32_t)number;
-    return 0;
+static int refuse_number(const char *option, const char *text, double low, double high) {
+    (void)fprintf(stderr,
+                  "tower tap: %s %s: expected a number from %.0f to %.0f; see `tower tap --help`\n",
+                  option, text, low, high);
+    return -EINVAL;
 }
 
-static int parse_seconds(const char *text, double *ret_seconds) {
-    bool is_plain = *text != '\0' && text[strspn(text, "0123456789.")] == '\0';
-    char *end = NULL;
-    double seconds = is_plain ? strtod(text, &end) : 0;
-    if (!is_plain || *end != '\0' || seconds > SECONDS_MAX) {
-        (void)fprintf(stderr,
-                      "tower tap: --seconds %s: expected a number from 0 to %.0f; see `tower tap "
-                      "--help`\n",
-                      text, SECONDS_MAX);
-        return -EINVAL;
-    }
-    *ret_seconds = seconds;
-    return 0;
+static int parse_number(const char *option, const char *text, uint32_t low, uint32_t high,
+                        uint32_t *ret_number) {
+    return tower_number_whole(text, low, high, ret_number) ? 0
+                                                           : refuse_number(option, text, low, high);
 }
 
 static int parse_option(struct options *options, int letter, const char *name) {
@@ -138,7 +123,9 @@ static int parse_option(struct options *options, int letter, const char *name) {
         options->output = strcmp(optarg, "-") == 0 ? NULL : optarg;
         return 0;
     case 's':
-        return parse_seconds(optarg, &options->seconds);
+        return tower_number_decimal(optarg, 0, SECONDS_MAX, &options->seconds)
+                   ? 0
+                   : refuse_number("--seconds", optarg, 0, SECONDS_MAX);
     case 'h':
         options->is_help = true;
         return 0;

@@ -2,6 +2,7 @@
 #include "feed_options.h"
 
 #include "bounds.h"
+#include "number_text.h"
 #include "playlist.h"
 #include "playlist_source.h"
 #include "program.h"
@@ -108,42 +109,17 @@ static int __attribute__((format(printf, 1, 2))) refuse(const char *format, ...)
     return TOWER_EXIT_USAGE;
 }
 
-/* A whole number from `min` to `max`, and nothing else; 0 if it is none. */
-static uint32_t parse_number(const char *text, unsigned long min, unsigned long max) {
-    char *end;
-    if (*text < '0' || *text > '9')
-        return 0;
-    errno = 0;
-    unsigned long value = strtoul(text, &end, 10);
-    if (errno != 0 || *end != '\0' || value < min || value > max)
-        return 0;
-    return (uint32_t)value;
-}
-
-static int read_number(const char *flag, const char *text, unsigned long min, unsigned long max,
+static int read_number(const char *flag, const char *text, uint32_t min, uint32_t max,
                        uint32_t *ret_value) {
-    uint32_t value = parse_number(text, min, max);
-    if (value == 0)
-        return refuse("--%s %s: expected a whole number from %lu to %lu", flag, text, min, max);
-    *ret_value = value;
+    if (!tower_number_whole(text, min, max, ret_value))
+        return refuse("--%s %s: expected a whole number from %u to %u", flag, text, (unsigned)min,
+                      (unsigned)max);
     return -1;
-}
-
-/* A number such as 2.5 or -16, and nothing else. */
-static bool parse_decimal(const char *text, double min, double max, double *ret_value) {
-    char *end;
-    if (!strchr("-.0123456789", *text) || strpbrk(text, "xXpP"))
-        return false;
-    double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !(value >= min && value <= max))
-        return false;
-    *ret_value = value;
-    return true;
 }
 
 static int read_crossfade(struct tower_feed_options *options, const char *text) {
     double seconds;
-    if (!parse_decimal(text, 0, TOWER_PLAYLIST_CROSSFADE_MAX_S, &seconds))
+    if (!tower_number_decimal(text, 0, TOWER_PLAYLIST_CROSSFADE_MAX_S, &seconds))
         return refuse("--crossfade %s: expected a number of seconds from 0 to %d", text,
                       TOWER_PLAYLIST_CROSSFADE_MAX_S);
     options->crossfade_ns = llrint(seconds * (double)TOWER_NS_PER_S);
@@ -152,7 +128,8 @@ static int read_crossfade(struct tower_feed_options *options, const char *text) 
 
 static int read_loudness(struct tower_feed_options *options, const char *text) {
     options->is_levelled = strcasecmp(text, "off") != 0;
-    if (options->is_levelled && !parse_decimal(text, LUFS_MIN, LUFS_MAX, &options->target_lufs))
+    if (options->is_levelled &&
+        !tower_number_decimal(text, LUFS_MIN, LUFS_MAX, &options->target_lufs))
         return refuse("--loudness %s: expected a number from -40 to -5, or off", text);
     return -1;
 }
