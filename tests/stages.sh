@@ -90,8 +90,13 @@ tsan_tests='test_tower_audio_input_router test_tower_audiopump test_frame_ring t
     test_service test_journal test_incidents test_addresses test_titles test_fanout_ends test_fanout_titles test_http_routes
     test_heritage'
 
-# run_c_tests BUILD: run the test programs of build/BUILD, and count the tests in them.
+# run_c_tests BUILD: run the test programs of build/BUILD, as many at once as there are cores, and
+# count the tests in them.
 run_c_tests() {
+    c_tests_of "$1" | xargs -P "$(nproc)" -I '{}' sh -c '. tests/stages.sh; run_c_test "$1" "$2"' - "$1" '{}'
+}
+
+c_tests_of() {
     for program in build/"$1"/tests/contracts/test_* build/"$1"/tests/unit/test_*; do
         [ -x "$program" ] && [ -f "$program" ] || continue
         name=$(basename "$program")
@@ -99,7 +104,7 @@ run_c_tests() {
         tsan:*" $name "*) ;;
         tsan:*) continue ;;
         esac
-        run_c_test "$1" "$program"
+        echo "$program"
     done
 }
 
