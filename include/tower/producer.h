@@ -7,6 +7,7 @@
 #define TOWER_PRODUCER_H
 
 #include "tower/clock_report.h"
+#include "tower/producer_identity.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,13 @@ int tower_producer_set_title(struct tower_producer *producer, const char *text);
  * -ENOMEM; what was to go with the next write is then still that. */
 int tower_producer_set_clock(struct tower_producer *producer,
                              const struct tower_clock_report *report);
+
+/* Say who this is, with the first byte of the connection: before the first write. Its audio waits
+ * in the socket, which is made large for it: some 2 s. Where the kernel has too many descriptors of
+ * this user under way it is left out, and the producer is anonymous. Does not wait. Errors: -EINVAL
+ * (not a name), -EALREADY (something was written), -EMFILE, -ENFILE, -ENOMEM. */
+int tower_producer_set_identity(struct tower_producer *producer,
+                                const struct tower_producer_identity *identity);
 
 /* Samples a channel written so far. */
 uint64_t tower_producer_written(const struct tower_producer *producer);

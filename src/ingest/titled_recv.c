@@ -3,6 +3,7 @@
 #include "titled_recv.h"
 
 #include "clock_wire.h"
+#include "identity_wire.h"
 #include "utf8.h"
 
 #include <fcntl.h>
@@ -22,34 +23,52 @@ static void let_go(int fd) {
     (void)close(fd);
 }
 
+/* What a producer may enclose. */
+struct enclosure {
+    struct tower_incoming_title *title; /* NULL: it is not wanted */
+    struct tower_incoming_clock *clock;
+    struct tower_incoming_identity *identity;
+};
+
 /* Only memory can have seals. They are asked for first: that goes to no file system or device that
  * could keep us waiting, and nor does reading memory. */
-static bool read_enclosed(int fd, struct tower_incoming_title *title,
-                          struct tower_incoming_clock *clock) {
+static bool read_enclosed(int fd, const struct enclosure *into) {
     struct stat status;
     char text[TOWER_TITLE_BYTES_MAX + 1];
+    struct tower_incoming_clock clock;
+    struct tower_incoming_identity identity;
     if (fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return false;
     /* One byte more shows whether the last character is whole. Others may still write to it. */
     ssize_t n = pread(fd, text, sizeof text, 0);
     if (n < 0)
         return false;
-    if (tower_clock_wire_read(text, (size_t)n, &clock->report)) {
-        clock->is_there = true;
+    if (tower_clock_wire_read(text, (size_t)n, &clock.report)) {
+        clock.is_there = true;
+        if (into->clock)
+            *into->clock = clock;
+        return true;
+    }
+    if (tower_identity_wire_read(text, (size_t)n, &identity.identity)) {
+        identity.is_there = true;
+        if (into->identity)
+            *into->identity = identity;
         return true;
     }
     size_t bytes = tower_utf8_cut(text, (size_t)n, TOWER_TITLE_BYTES_MAX);
     if (!tower_utf8_is_valid(text, bytes))
         return false;
-    memcpy(title->text, text, bytes);
-    title->bytes = bytes;
-    title->is_there = true;
+    if (into->title) {
+        memcpy(into->title->text, text, bytes);
+        into->title->bytes = bytes;
+        into->title->is_there = true;
+    }
     return true;
 }
 
-ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
-                          struct tower_incoming_title *title, struct tower_incoming_clock *clock,
-                          bool *ret_is_bad) {
+/* recvmmsg() by `call` with `flags`; what came along is read and closed. */
+static ssize_t receive(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
+                       int flags, const struct enclosure *into, bool *ret_is_bad) {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
@@ -61,7 +80,7 @@ ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, 
                                .msg_control = &control,
                                .msg_controllen = sizeof control};
     *ret_is_bad = false;
-    if (recvmmsg(fd, &call->message, 1, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL) != 1)
+    if (recvmmsg(fd, &call->message, 1, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags, NULL) != 1)
         return -1;
     /* There were more than we can have open. */
     if (message->msg_flags & MSG_CTRUNC)
@@ -75,11 +94,26 @@ ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, 
         for (size_t i = 0; i < count; i++) {
             int enclosed;
             memcpy(&enclosed, CMSG_DATA(header) + i * sizeof(int), sizeof enclosed);
-            if (!is_first || !read_enclosed(enclosed, title, clock))
+            if (!is_first || !read_enclosed(enclosed, into))
                 *ret_is_bad = true;
             is_first = false;
             let_go(enclosed);
         }
     }
     return (ssize_t)call->message.msg_len;
+}
+
+ssize_t tower_titled_recv(int fd, struct tower_recv_call *call, void *ret_data, size_t bytes,
+                          struct tower_incoming_title *title, struct tower_incoming_clock *clock,
+                          bool *ret_is_bad) {
+    const struct enclosure into = {.title = title, .clock = clock};
+    return receive(fd, call, ret_data, bytes, 0, &into, ret_is_bad);
+}
+
+ssize_t tower_titled_peek(int fd, struct tower_incoming_identity *identity) {
+    struct tower_recv_call call = {.message.msg_len = 0};
+    const struct enclosure into = {.identity = identity};
+    bool is_bad;
+    uint8_t byte;
+    return receive(fd, &call, &byte, 1, MSG_PEEK, &into, &is_bad);
 }

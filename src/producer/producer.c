@@ -3,6 +3,7 @@
 
 #include "clock_wire.h"
 #include "fd.h"
+#include "identity_wire.h"
 #include "tower/format.h"
 #include "tower/titles.h"
 #include "utf8.h"
@@ -19,12 +20,15 @@
 #include <unistd.h>
 
 #define DEFAULT_FOLDER "/run"
+/* Twice that is what it has: what kernels allow by default. */
+#define SEND_BYTES 212992
 #define SOCKET_NAME "/tower/pcm.sock"
 
 struct tower_producer {
     int fd;
-    int title_fd; /* a memory file that goes with the next byte; -1: none */
-    int clock_fd; /* the same; goes when there is no title */
+    int identity_fd; /* a memory file that goes with the first byte, alone; -1: none */
+    int title_fd;    /* a memory file that goes with the next byte; -1: none */
+    int clock_fd;    /* the same; goes when there is no title */
     uint64_t written_bytes;
 };
 
@@ -64,6 +68,7 @@ int tower_producer_connect(const char *path, struct tower_producer **ret_produce
     struct tower_producer *producer = calloc(1, sizeof *producer);
     if (!producer)
         return -ENOMEM;
+    producer->identity_fd = -1;
     producer->title_fd = -1;
     producer->clock_fd = -1;
     /* Not to wait in connect() where the listener's queue is full. */
@@ -99,6 +104,22 @@ int tower_producer_set_clock(struct tower_producer *producer,
     uint8_t bytes[TOWER_CLOCK_WIRE_BYTES];
     tower_clock_wire_write(report, bytes);
     return enclose(&producer->clock_fd, "tower-clock", bytes, sizeof bytes);
+}
+
+int tower_producer_set_identity(struct tower_producer *producer,
+                                const struct tower_producer_identity *identity) {
+    uint8_t bytes[TOWER_IDENTITY_WIRE_BYTES];
+    const int send_bytes = SEND_BYTES;
+    if (!memchr(identity->name, '\0', sizeof identity->name) ||
+        !tower_identity_name_is_valid(identity->name))
+        return -EINVAL;
+    if (producer->written_bytes > 0)
+        return -EALREADY;
+    tower_identity_wire_write(identity, bytes);
+    int error = enclose(&producer->identity_fd, "tower-identity", bytes, sizeof bytes);
+    if (error == 0)
+        (void)setsockopt(producer->fd, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes);
+    return error;
 }
 
 int tower_producer_set_title(struct tower_producer *producer, const char *text) {
@@ -138,6 +159,9 @@ static ssize_t send_with(struct tower_producer *producer, int *enclosed, const u
 }
 
 static ssize_t send_some(struct tower_producer *producer, const uint8_t *bytes, size_t n_bytes) {
+    /* A byte of its own, so that a title has the next one. */
+    if (producer->identity_fd >= 0)
+        return send_with(producer, &producer->identity_fd, bytes, 1);
     if (producer->title_fd >= 0)
         return send_with(producer, &producer->title_fd, bytes, n_bytes);
     if (producer->clock_fd >= 0)
@@ -198,6 +222,7 @@ void tower_producer_close(struct tower_producer *producer, uint32_t frame_sample
     if (!producer)
         return;
     /* What pads the end is not what the title was for. */
+    tower_fd_close(&producer->identity_fd);
     tower_fd_close(&producer->title_fd);
     tower_fd_close(&producer->clock_fd);
     if (frame_samples > 0)
