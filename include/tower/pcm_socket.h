@@ -4,6 +4,11 @@
  * unread; when it goes, the next is on air at once. It is read only while the router has room, so a
  * producer that writes as fast as it can is slowed by its own socket and loses nothing.
  *
+ * A producer may say who it is (tower/producer_identity.h). One that ranks above the one on air
+ * takes its place, and is faded into it; that one goes on exactly where it was when it is back. One
+ * that is live and waits is read, and what it sends is thrown away. One that says nothing is
+ * anonymous, and ranks below all names that are listed.
+ *
  * A title travels along with the bytes: a memory file (memfd_create()) with UTF-8 text, sent by
  * SCM_RIGHTS with the first byte it holds for. It holds from the frame which that byte lies in. So
  * does what a live source's clock is like: see tower/clock_report.h.
@@ -56,6 +61,13 @@ struct tower_pcm_socket_config {
     /* A producer on air that sends nothing for this long makes way for one that waits with audio.
      * 0: never. */
     int64_t idle_ns;
+    /* Names of producers with white space between, the highest first; NULL: none, all are equal. */
+    const char *priorities;
+    /* After somebody has lost the air, by going or being mute, nobody that ranks no lower takes it
+     * from another for this long. 0: at once. */
+    int64_t settle_ns;
+    /* How long the fade lasts when one takes the air from another, up to whole frames. 0: none. */
+    int64_t fade_ns;
     /* Judges what comes in, on the ingest thread. May be NULL. */
     struct tower_input_monitor *monitor;
     /* Mark dead air TOWER_FRAME_WITHHELD; nothing of the programme that returns is marked. */
@@ -123,6 +135,20 @@ size_t tower_pcm_socket_carried_fds(int region_fd, int ret_fds[TOWER_PRODUCERS_M
 /* Start, stop the ingest thread. Errors: -EALREADY, -EAGAIN (no thread). */
 int tower_pcm_socket_start(struct tower_pcm_socket *socket);
 void tower_pcm_socket_stop(struct tower_pcm_socket *socket);
+
+/* Have the producer of that name on air at once (or that of "#ID"), whatever the ranks, until it
+ * goes or falls mute or another is chosen; `name` NULL or "": it goes by rank again. Of several the
+ * one on air, or else with audio, or that came first. In a fade, once that is done. Any thread but
+ * the pump's; a short lock. Errors: -ENOENT (no such producer is connected), -EAGAIN (it has
+ * nothing to play). */
+int tower_pcm_socket_choose(struct tower_pcm_socket *socket, const char *name);
+
+/* Send `text` to the source client's producer of that name (is_source), on its own connection: its
+ * length in bytes as 2 bytes little-endian, and UTF-8, cut at TOWER_TITLE_BYTES_MAX. The producer
+ * sends it with its sound. Any thread but the pump's; a short lock. Errors: -ENOENT (no such source
+ * client), -EAGAIN (it does not read), -EINVAL (not UTF-8). */
+int tower_pcm_socket_send_title(struct tower_pcm_socket *socket, const char *name,
+                                const char *text);
 
 /* Any thread but the pump's; a short lock. */
 void tower_pcm_socket_get_stats(struct tower_pcm_socket *socket,

@@ -1,11 +1,12 @@
-/* ingest_memory.h - what of the ingest outlives its process: the producers, and the frame that is
- * being filled, with every byte of it counted once.
+/* ingest_memory.h - what of the ingest outlives its process: the producers, and the frames that are
+ * being filled, with every byte of them counted once.
  *
  * Written by the ingest thread alone. The process may be killed between any two instructions, and
  * within a call of the kernel, which then comes to its end: what was stored by then is there. So a
  * read is begun by noting how things stood before it; how much it gave the kernel writes here as
  * well, before it returns; and what follows from the two can be worked out as often as need be. A
- * whole frame stays here until it is in the router, whose count says whether it is.
+ * whole frame stays here until it is in the router, whose count says whether it is. Who is on air,
+ * and how far a fade has come, is one word, so that it changes in one instruction.
  */
 #ifndef TOWER_INGEST_INGEST_MEMORY_H
 #define TOWER_INGEST_INGEST_MEMORY_H
@@ -24,12 +25,27 @@ struct tower_ingest_entry {
     uint64_t id;
     uint64_t turn; /* who came, or made way, earlier goes on air earlier */
     uint64_t bytes;
+    uint64_t thrown_bytes; /* of them */
     int64_t connected_ns;
-    int64_t last_data_ns;              /* INT64_MIN: none yet */
-    uint32_t has_bad_title;            /* 0 or 1: it has sent what is none, and that was said */
+    int64_t last_data_ns;   /* INT64_MIN: none yet */
+    int64_t since_ns;       /* on air, or waiting */
+    uint32_t has_bad_title; /* 0 or 1: it has sent what is none, and that was said */
+    /* 0 or 1: it has been looked at who it is, before its first byte was taken. */
+    _Atomic uint32_t is_known;
+    uint32_t flags; /* of enum tower_ingest_flag */
+    char name[TOWER_PRODUCER_NAME_BYTES];
+    /* So many frames of a fade it was faded out for, when it lost the air; 0: it was not. */
+    uint32_t faded_frames;
     _Atomic int32_t title_bytes;       /* -1: it has said none */
     char title[TOWER_TITLE_BYTES_MAX]; /* the last; its next turn on air begins with it */
+
+    /* The frame being filled, which begins with a whole sample. One that lost the air to another
+     * goes on with it. */
+    struct tower_framer framer;           /* filled_bytes == frame_bytes: whole */
+    struct tower_incoming_title incoming; /* of that frame */
 };
+
+enum tower_ingest_flag { TOWER_INGEST_LIVE = 1, TOWER_INGEST_SOURCE = 2 };
 
 struct tower_ingest_counters {
     uint64_t accepted; /* as in struct tower_pcm_socket_stats, to the end */
@@ -41,6 +57,25 @@ struct tower_ingest_counters {
     uint64_t withheld_frames;
     uint64_t titles;
     uint64_t bad_titles;
+    uint64_t takeovers;
+};
+
+/* Who is on air, and how. */
+struct tower_ingest_air {
+    int8_t on_air;   /* a place; -1: nobody, and the rest of these say nothing */
+    int8_t outgoing; /* the place of one that is being faded out; -1: none */
+    uint8_t is_new;  /* 0 or 1: none of its frames is in the router */
+    uint8_t state;   /* of enum tower_ingest_state */
+    /* Of a fade, in frames; 0 of 0: there is none. One without an outgoing is a fade in. */
+    uint16_t fade_done;
+    uint16_t fade_frames;
+};
+_Static_assert(sizeof(struct tower_ingest_air) == sizeof(uint64_t), "one word");
+_Static_assert(TOWER_PRODUCERS_MAX <= INT8_MAX, "a place has room");
+
+enum tower_ingest_state {
+    TOWER_INGEST_SEAM = 1,  /* the next frame does not follow on from the last */
+    TOWER_INGEST_ALONE = 2, /* the last frame was of the outgoing one alone */
 };
 
 /* All of it, in the region. */
@@ -54,26 +89,30 @@ struct tower_ingest_memory {
     uint64_t next_turn;
     struct tower_ingest_entry entries[TOWER_PRODUCERS_MAX];
 
-    /* Of the producer on air. */
-    _Atomic int32_t on_air;     /* its place; -1: nobody, and the rest of these say nothing */
-    uint32_t is_new;            /* 0 or 1: none of its frames is in the router */
-    uint64_t told_frame;        /* the router's number of that which its title began with */
-    int64_t dead_air_since_ns;  /* that is withheld; INT64_MIN: there is none */
-    uint64_t held_frames;       /* in the gate, which is no part of this */
-    uint64_t skip_bytes;        /* up to its next whole sample */
-    struct tower_framer framer; /* filled_bytes == frame_bytes: whole, and not in the router */
-    struct tower_incoming_title title; /* of the frame being filled */
+    _Atomic uint64_t air;      /* a struct tower_ingest_air */
+    uint64_t chosen_id;        /* of who is to be on air, by hand; 0: it goes by rank */
+    int64_t lost_ns;           /* when somebody last lost the air; INT64_MIN: never */
+    uint32_t lost_rank;        /* the highest of who did lately */
+    int32_t told_place;        /* whose title was told last */
+    uint64_t told_frame;       /* the router's number of that which it began with */
+    int64_t dead_air_since_ns; /* that is withheld; INT64_MIN: there is none */
+    uint64_t held_frames;      /* in the gate, which is no part of this */
 
     /* The read under way. */
     _Atomic uint32_t is_receiving;
+    int32_t read_place;
+    uint32_t is_throwing; /* 0 or 1: what is read is thrown away */
     uint64_t bytes_before;
+    uint64_t thrown_before;
     uint64_t filled_before;
     uint64_t skip_before;
     struct tower_recv_call call;
 
     /* The whole frame that is being put into the router. */
     _Atomic uint32_t is_delivering;
-    uint64_t pushed_before; /* frames ever queued there, before it */
+    int32_t delivered_places[2]; /* whose frames are in it; -1: nobody's */
+    uint64_t pushed_before;      /* frames ever queued there, before it */
+    uint64_t air_after;
 };
 
 /* Go on with the region behind `fd` (0 or below: none) or make one, for frames of `frame_bytes` and
@@ -90,23 +129,36 @@ struct tower_ingest_entry *tower_ingest_memory_find_free(struct tower_ingest_mem
  * second before the descriptor is closed: its number may be somebody else's at once. */
 void tower_ingest_memory_add(struct tower_ingest_entry *entry, int fd);
 void tower_ingest_memory_remove(struct tower_ingest_entry *entry);
-void tower_ingest_memory_keep_title(struct tower_ingest_entry *entry,
-                                    const struct tower_incoming_title *title);
+/* It said that it is that; NULL: it has said nothing. */
+void tower_ingest_memory_know(struct tower_ingest_entry *entry,
+                              const struct tower_producer_identity *identity);
+/* The title of the frame being filled, if there is one, is its last one from here on. */
+void tower_ingest_memory_keep_title(struct tower_ingest_entry *entry);
+/* The part of a frame that there is is dropped, with its title. Returns its bytes. */
+size_t tower_ingest_memory_drop_frame(struct tower_ingest_entry *entry);
 
-/* The producer at `place` is on air, and `skip_bytes` up to its next sample; nobody is. */
-void tower_ingest_memory_put_on_air(struct tower_ingest_memory *memory, int32_t place,
-                                    size_t skip_bytes);
+struct tower_ingest_air tower_ingest_memory_air(const struct tower_ingest_memory *memory);
+void tower_ingest_memory_set_air(struct tower_ingest_memory *memory, struct tower_ingest_air air);
+/* Nobody is on air. */
 void tower_ingest_memory_end(struct tower_ingest_memory *memory);
 
-/* Around a read from the producer on air by memory->call; `space_bytes` fit. The second takes what
- * the kernel says it gave, and returns that. */
-void *tower_ingest_memory_begin_read(struct tower_ingest_memory *memory, size_t *ret_space_bytes);
+/* Around a read from the producer at `place` by memory->call, into its frame; `space_bytes` fit.
+ * The third takes what the kernel says it gave, and returns that. The second is for what is thrown
+ * away, while no part of a frame is there. */
+void *tower_ingest_memory_begin_read(struct tower_ingest_memory *memory, int32_t place,
+                                     size_t *ret_space_bytes);
+void tower_ingest_memory_begin_throw(struct tower_ingest_memory *memory, int32_t place);
 size_t tower_ingest_memory_end_read(struct tower_ingest_memory *memory);
 
 /* A whole frame is there. */
-bool tower_ingest_memory_has_frame(const struct tower_ingest_memory *memory);
-/* Around putting it into the router. */
-void tower_ingest_memory_begin_delivery(struct tower_ingest_memory *memory, uint64_t pushed);
+static inline bool tower_ingest_memory_has_frame(const struct tower_ingest_entry *entry) {
+    return entry->framer.filled_bytes == entry->framer.frame_bytes;
+}
+
+/* Around putting the whole frames of the producers at `places` (-1: none), or what was made of
+ * them, into the router; it is `after` that then. */
+void tower_ingest_memory_begin_delivery(struct tower_ingest_memory *memory, uint64_t pushed,
+                                        const int32_t places[2], struct tower_ingest_air after);
 void tower_ingest_memory_end_delivery(struct tower_ingest_memory *memory);
 
 #endif

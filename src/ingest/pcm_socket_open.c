@@ -2,6 +2,7 @@
  * done.
  */
 #include "fd.h"
+#include "handover.h"
 #include "pcm_socket_state.h"
 #include "tower/log.h"
 
@@ -19,26 +20,27 @@ int tower_pcm_socket_watch(struct tower_pcm_socket *socket, int fd, uint32_t eve
 
 /* Those who are connected. Epoll tells anew who has something to read. */
 static void resume_producers(struct tower_pcm_socket *socket) {
-    struct tower_ingest_memory *memory = socket->memory;
+    tower_pcm_socket_follow_air(socket);
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
         struct tower_ingest_producer *producer = &socket->producers[i];
         if (tower_ingest_producer_fd(producer) < 0)
             continue;
         if (tower_pcm_socket_watch(socket, tower_ingest_producer_fd(producer),
                                    EPOLLIN | EPOLLRDHUP | EPOLLET, producer->entry->id) < 0) {
-            if (atomic_load(&memory->on_air) == (int32_t)i)
-                tower_ingest_memory_end(memory);
+            if (producer == socket->on_air || producer == socket->outgoing)
+                tower_ingest_memory_end(socket->memory);
+            tower_pcm_socket_follow_air(socket);
             tower_ingest_memory_remove(producer->entry);
             socket->stats.lost_producers++;
             continue;
         }
         socket->stats.carried_producers++;
     }
-    int32_t place = atomic_load(&memory->on_air);
-    socket->on_air = place >= 0 ? &socket->producers[place] : NULL;
     /* A frame of his may be whole already, and wait for no event. */
     if (socket->on_air)
         socket->on_air->is_readable = true;
+    if (socket->outgoing)
+        socket->outgoing->is_readable = true;
 }
 
 static void resume(struct tower_pcm_socket *socket) {
@@ -53,6 +55,7 @@ static void resume(struct tower_pcm_socket *socket) {
     socket->stats.partial_bytes = counters->partial_bytes;
     socket->stats.titles = counters->titles;
     socket->stats.bad_titles = counters->bad_titles;
+    socket->stats.takeovers = counters->takeovers;
     socket->gate.withheld_frames = counters->withheld_frames;
     if (memory->held_frames <= TOWER_INPUT_GATE_FRAMES)
         socket->stats.lost_frames = memory->held_frames;
@@ -65,9 +68,7 @@ static void resume(struct tower_pcm_socket *socket) {
     memory->dead_air_since_ns = INT64_MIN;
     if (!socket->on_air)
         return;
-    socket->is_new_on_air = memory->is_new;
-    if (memory->is_new)
-        tower_input_gate_mark_discontinuity(&socket->gate);
+    socket->tells_title = tower_ingest_memory_air(memory).is_new;
     if (since_ns != INT64_MIN) {
         tower_input_gate_resume(&socket->gate, since_ns, tower_clock_now_ns(socket->config.clock));
         if (socket->gate.is_closed)
@@ -127,7 +128,9 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
                          struct tower_pcm_socket **ret_socket) {
     if (!config->clock || (!config->path && !config->listen_fd) || !config->router ||
         config->frame_samples == 0 || config->frame_samples > TOWER_FRAME_SAMPLES_MAX ||
-        config->cushion_frames > CUSHION_FRAMES_MAX || config->idle_ns < 0)
+        config->cushion_frames > CUSHION_FRAMES_MAX || config->idle_ns < 0 ||
+        config->settle_ns < 0 || config->fade_ns < 0 ||
+        tower_priorities_read(NULL, config->priorities) < 0)
         return -EINVAL;
     struct tower_router_stats router;
     tower_router_get_stats(config->router, &router);
@@ -140,6 +143,8 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     socket->frame_bytes = tower_frame_bytes(config->frame_samples);
     socket->frame_ns = tower_samples_to_ns(config->frame_samples, TOWER_RATE_HZ);
     socket->cushion_ns = config->cushion_frames * socket->frame_ns;
+    socket->fade_frames = tower_handover_frames(config->fade_ns, config->frame_samples);
+    (void)tower_priorities_read(&socket->priorities, config->priorities);
     socket->hold_until_ns = INT64_MIN;
     socket->listener.fd = -1;
     socket->epoll_fd = -1;
