@@ -40,6 +40,9 @@ struct tower_config {
     uint32_t buffer_frames; /* of the router */
     uint32_t cushion_frames;
     int64_t grace_ns;
+    char priorities[TOWER_CONFIG_TEXT_BYTES]; /* names of producers, the highest first */
+    int64_t settle_ns;         /* between a producer's going and a take-over by rank */
+    int64_t fade_ns;           /* from one producer to another; 0: none */
     int64_t dead_air_after_ns; /* 0: it is not looked for */
     double dead_air_dbfs;
     enum tower_dead_air_action dead_air_action;

@@ -442,7 +442,8 @@ int tower_cmd_feed(int argc, char **argv) {
         return list_devices();
     struct feed feed = {.options = &options, .clock = tower_clock_real(), .title_at_samples = -1};
     tower_feed_display_init(&feed.display, options.name);
-    tower_feed_link_init(&feed.link, feed.clock, options.socket_path, &feed.display);
+    tower_feed_link_init(&feed.link, feed.clock, options.socket_path, &options.identity,
+                         &feed.display);
     tower_levels_reset(&feed.levels);
     exit_code = TOWER_EXIT_FAILED;
     int error = open_feed(&feed);

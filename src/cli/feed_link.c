@@ -21,10 +21,12 @@ const char *tower_feed_link_state_name(enum tower_feed_link_state state) {
 }
 
 void tower_feed_link_init(struct tower_feed_link *link, struct tower_clock *clock, const char *path,
+                          const struct tower_producer_identity *identity,
                           struct tower_feed_display *display) {
     *link = (struct tower_feed_link){
         .clock = clock,
         .path = path,
+        .identity = identity,
         .display = display,
         .state = TOWER_FEED_CONNECTING,
         .next_try_ns = INT64_MIN,
@@ -87,6 +89,14 @@ void tower_feed_link_set_title(struct tower_feed_link *link, const char *title) 
         send_title(link);
 }
 
+/* One that cannot say who it is waits behind all who can, and is better than none. */
+static void send_identity(struct tower_feed_link *link) {
+    int error = tower_producer_set_identity(link->producer, link->identity);
+    if (error < 0)
+        tower_feed_display_say(link->display, "%s: cannot say that this is %s: %s", link->path,
+                               link->identity->name, strerror(-error));
+}
+
 static void try_to_connect(struct tower_feed_link *link) {
     int error = tower_producer_connect(link->path, &link->producer);
     if (error < 0) {
@@ -102,6 +112,7 @@ static void try_to_connect(struct tower_feed_link *link) {
     link->is_heard = false;
     link->progress_ns = tower_clock_now_ns(link->clock);
     set_anchor(link, 0, link->progress_ns);
+    send_identity(link);
     send_title(link);
 }
 

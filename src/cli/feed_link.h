@@ -19,7 +19,8 @@ struct tower_feed_link {
     /* Constant. */
     struct tower_clock *clock;
     const char *path;
-    struct tower_feed_display *display; /* each change of state is said there, once */
+    const struct tower_producer_identity *identity; /* borrowed; said on every connection */
+    struct tower_feed_display *display;             /* each change of state is said there, once */
 
     const char *title; /* the one at hand; NULL: none */
 
@@ -37,6 +38,7 @@ struct tower_feed_link {
 };
 
 void tower_feed_link_init(struct tower_feed_link *link, struct tower_clock *clock, const char *path,
+                          const struct tower_producer_identity *identity,
                           struct tower_feed_display *display);
 
 /* Close the connection. Without padding: who wants that writes it. */

@@ -2,6 +2,7 @@
 #include "feed_options.h"
 
 #include "bounds.h"
+#include "identity_wire.h"
 #include "number_text.h"
 #include "playlist.h"
 #include "playlist_source.h"
@@ -45,6 +46,8 @@ static const char usage[] =
     "Options:\n"
     "  --socket PATH      the transmitter's socket (TOWER_SOCKET_PATH, else\n"
     "                     $XDG_RUNTIME_DIR/tower/pcm.sock or /run/tower/pcm.sock)\n"
+    "  --name NAME        who this is, for the transmitter's priorities: live (of a microphone),\n"
+    "                     playlist (of a list), file, stdin, mock\n"
     "  --loop             begin again at the end of the file or list, without a gap, until "
     "stopped\n"
     "  --shuffle          of a list: in another order each round\n"
@@ -66,6 +69,7 @@ static const char usage[] =
 
 enum {
     OPTION_SOCKET = 256,
+    OPTION_NAME,
     OPTION_LIST,
     OPTION_LOOP,
     OPTION_SHUFFLE,
@@ -83,6 +87,7 @@ enum {
 
 static const struct option long_options[] = {
     {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"name", required_argument, NULL, OPTION_NAME},
     {"list", no_argument, NULL, OPTION_LIST},
     {"loop", no_argument, NULL, OPTION_LOOP},
     {"shuffle", no_argument, NULL, OPTION_SHUFFLE},
@@ -131,6 +136,22 @@ static int read_loudness(struct tower_feed_options *options, const char *text) {
     if (options->is_levelled &&
         !tower_number_decimal(text, LUFS_MIN, LUFS_MAX, &options->target_lufs))
         return refuse("--loudness %s: expected a number from -40 to -5, or off", text);
+    return -1;
+}
+
+/* Who it is; `flag` NULL: as its kind says. */
+static int set_identity(struct tower_feed_options *options, const char *flag) {
+    static const char *const names[] = {
+        [TOWER_FEED_MOCK] = "mock",         [TOWER_FEED_FILE] = "file",
+        [TOWER_FEED_PLAYLIST] = "playlist", [TOWER_FEED_STDIN] = "stdin",
+        [TOWER_FEED_MIC] = "live",
+    };
+    const char *name = flag ? flag : names[options->kind];
+    if (!tower_identity_name_is_valid(name))
+        return refuse("--name %s: expected 1 to %d of a-z, 0-9, '.', '_' and '-'", name,
+                      TOWER_PRODUCER_NAME_BYTES - 1);
+    memcpy(options->identity.name, name, strlen(name) + 1);
+    options->identity.is_live = options->kind == TOWER_FEED_MIC;
     return -1;
 }
 
@@ -249,6 +270,7 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
     struct listing said = {false, false, false};
     uint32_t seed = 0;
     const char *socket_path = NULL;
+    const char *name = NULL;
     bool has_format = false;
     int exit_code = -1;
     int option;
@@ -258,6 +280,9 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         switch (option) {
         case OPTION_SOCKET:
             socket_path = optarg;
+            break;
+        case OPTION_NAME:
+            name = optarg;
             break;
         case OPTION_LIST:
             options.lists_devices = true;
@@ -332,6 +357,8 @@ int tower_feed_options_read(struct tower_feed_options *ret_options, int argc, ch
         exit_code = choose_playlist(&options, &said);
     if (exit_code < 0)
         exit_code = check(&options, has_format);
+    if (exit_code < 0)
+        exit_code = set_identity(&options, name);
     if (exit_code < 0)
         exit_code = set_socket_path(&options, socket_path);
     if (exit_code < 0)

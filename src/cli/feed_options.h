@@ -2,6 +2,7 @@
 #ifndef TOWER_CLI_FEED_OPTIONS_H
 #define TOWER_CLI_FEED_OPTIONS_H
 
+#include "tower/producer_identity.h"
 #include "tower/source.h"
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@ struct tower_feed_options {
     const char *device;              /* of the microphone; NULL: the default */
     bool lists_devices;              /* instead of anything else */
     const char *name;                /* of the source, for messages */
+    struct tower_producer_identity identity;
     char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     bool is_looped;
     bool is_paced;

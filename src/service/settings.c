@@ -1,6 +1,7 @@
 /* settings.c - the table of settings, and how a value of each kind is read and written. */
 #include "settings.h"
 
+#include "priorities.h"
 #include "tower/taps.h"
 #include "utf8.h"
 
@@ -75,6 +76,15 @@ const struct tower_setting tower_settings[] = {
     {"grace", "--grace", "TOWER_PCM_GRACE_SEC", "SECONDS", TOWER_SETTING_SECONDS, FIELD(grace_ns),
      0, 86400, NULL, NULL, "5", NULL,
      "silence before the fallback, when live audio runs dry"},
+    {"priorities", "--priorities", "TOWER_PRIORITIES", "NAMES", TOWER_SETTING_NAMES,
+     FIELD(priorities), 0, TOWER_CONFIG_TEXT_BYTES - 1, NULL, NULL, "live playlist", NULL,
+     "names of producers, the highest first, before whom others make way; none: all are equal"},
+    {"settle", "--settle", "TOWER_SETTLE", "SECONDS", TOWER_SETTING_SECONDS, FIELD(settle_ns), 0,
+     86400, NULL, NULL, "3", NULL,
+     "no producer makes way by rank for this long after a higher one has gone"},
+    {"fade_ms", "--fade-ms", "TOWER_FADE_MS", "MS", TOWER_SETTING_MILLISECONDS, FIELD(fade_ns), 0,
+     5000, NULL, NULL, "200", NULL,
+     "fade from a producer that makes way to the other; 0: none"},
     {"dead_air_after", "--dead-air-after", "TOWER_DEAD_AIR_AFTER", "SECONDS",
      TOWER_SETTING_SECONDS, FIELD(dead_air_after_ns), 0, 86400, NULL, NULL, "10", NULL,
      "live audio that is quiet for this long is dead air; 0: never"},
@@ -389,6 +399,9 @@ int tower_setting_parse(const struct tower_setting *setting, const char *text,
     case TOWER_SETTING_URL:
         is_good = parse_url(setting, text, field);
         break;
+    case TOWER_SETTING_NAMES:
+        is_good = tower_priorities_read(NULL, text) == 0 && parse_text(setting, text, field);
+        break;
     case TOWER_SETTING_PORT:
         is_good = parse_integer(text, setting->min, setting->max, &value);
         if (is_good)
@@ -496,6 +509,7 @@ void tower_setting_print_value(const struct tower_setting *setting,
     case TOWER_SETTING_PATH:
     case TOWER_SETTING_TEXT:
     case TOWER_SETTING_URL:
+    case TOWER_SETTING_NAMES:
         (void)fputs(field, out);
         break;
     case TOWER_SETTING_PORT:
@@ -585,6 +599,12 @@ void tower_setting_print_expected(const struct tower_setting *setting, FILE *out
     case TOWER_SETTING_URL:
         (void)fprintf(out, "an address that begins with http:// or https://, of at most %lld bytes",
                       max);
+        break;
+    case TOWER_SETTING_NAMES:
+        (void)fprintf(out,
+                      "at most %d different names of 1 to %d of a-z, 0-9, '.', '_' and '-', with "
+                      "spaces between",
+                      TOWER_PRIORITIES_MAX, TOWER_PRODUCER_NAME_BYTES - 1);
         break;
     case TOWER_SETTING_PORT:
         (void)fprintf(out, "a port from %lld to %lld", min, max);

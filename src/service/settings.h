@@ -28,6 +28,7 @@ enum tower_setting_kind {
     TOWER_SETTING_HERTZ,        /* double; decimals; 0 as well as the range */
     TOWER_SETTING_WORD,         /* an enum: the place of the word in `words` */
     TOWER_SETTING_BOOL,         /* bool */
+    TOWER_SETTING_NAMES,        /* char[]: of producers, white space or commas between; or empty */
     TOWER_SETTING_BACKOFF,      /* the two encoder_backoff fields; milliseconds, commas between */
 };
 

@@ -27,6 +27,10 @@ struct fixture {
     struct tower_input_monitor *monitor;
     /* Set before make(), to be told of titles; NULL: not told. */
     void (*on_title)(void *user, const char *text, size_t bytes, uint64_t pushed_count);
+    /* Set before make(): as in the socket's configuration. */
+    const char *priorities;
+    int64_t settle_ns;
+    int64_t fade_ns;
     int64_t idle_ns; /* for a socket that is made without make() */
 };
 
@@ -38,6 +42,9 @@ static inline void make(struct fixture *fixture, size_t capacity_frames, uint32_
         .frame_samples = 1152,
         .cushion_frames = cushion_frames,
         .idle_ns = idle_ns,
+        .priorities = fixture->priorities,
+        .settle_ns = fixture->settle_ns,
+        .fade_ns = fixture->fade_ns,
         .monitor = fixture->monitor,
         .withholds_dead_air = true,
         .on_title = fixture->on_title,

@@ -161,6 +161,9 @@ static void test_defaults(void **state) {
     assert_int_equal(config.buffer_frames, 100);
     assert_int_equal(config.cushion_frames, 2);
     assert_int_equal(config.grace_ns, INT64_C(5000000000));
+    assert_string_equal(config.priorities, "live playlist");
+    assert_int_equal(config.settle_ns, 3 * TOWER_NS_PER_S);
+    assert_int_equal(config.fade_ns, INT64_C(200000000));
     assert_int_equal(config.resync_after_ns, INT64_C(250000000));
     assert_int_equal(config.burst_ns, INT64_C(2000000000));
     assert_int_equal(config.client_timeout_ns, INT64_C(15000000000));
@@ -230,6 +233,9 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"buffer_frames", "7"},
         {"cushion_frames", "0"},
         {"grace", "0.125"},
+        {"priorities", "studio,live"},
+        {"settle", "0.5"},
+        {"fade_ms", "5000"},
         {"dead_air_after", "0.5"},
         {"dead_air_dbfs", "-45.5"},
         {"dead_air_action", "fallback"},

@@ -71,6 +71,11 @@ static void test_numbers_are_read_strictly(void **state) {
                                                                "0.5", "440.", "", NULL});
     assert_all_refused("buffer_frames", (const char *const[]){"0", "100001", "4294967297", NULL});
     assert_all_refused("frame_samples", (const char *const[]){"1", "1153", "4294968448", NULL});
+    assert_all_refused("priorities",
+                       (const char *const[]){"Live", "live live", "a/b", "live;playlist",
+                                             "a123456789012345678901234567890123",
+                                             "a b c d e f g h i j k l m n o p q", NULL});
+    assert_int_equal(parse("priorities", ""), 0);
     assert_int_equal(parse("port", "0"), 0);
     assert_int_equal(config.port, 0);
     assert_int_equal(parse("port", "65535"), 0);

@@ -1,0 +1,326 @@
+/* test_handover.c - the fade between two producers, the names and ranks, and a fade in which the
+ * process is killed. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include "kill_fixture.h"
+#include "pcm_socket_fixture.h"
+
+#include "handover.h"
+#include "identity_wire.h"
+#include "priorities.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+
+static void test_a_fade_is_whole_frames(void **state) {
+    (void)state;
+    assert_int_equal(tower_handover_frames(0, 1152), 0);
+    assert_int_equal(tower_handover_frames(1, 1152), 1);
+    assert_int_equal(tower_handover_frames(24000000, 1152), 1);
+    assert_int_equal(tower_handover_frames(24000001, 1152), 2);
+    assert_int_equal(tower_handover_frames(200000000, 1152), 9);
+    assert_int_equal(tower_handover_frames(INT64_MAX, 1), UINT16_MAX);
+}
+
+static void test_equal_power_from_all_of_one_to_all_of_the_other(void **state) {
+    (void)state;
+    int16_t goes[96], comes[96], mixed[96];
+    for (size_t i = 0; i < 48; i++) {
+        goes[2 * i] = 30000;
+        goes[2 * i + 1] = 0;
+        comes[2 * i] = 0;
+        comes[2 * i + 1] = 30000;
+    }
+    for (uint16_t done = 0; done < 10; done++) {
+        tower_handover_mix(goes, comes, mixed, 48, done, 10);
+        for (size_t i = 0; i < 48; i++) {
+            double power = pow(mixed[2 * i], 2) + pow(mixed[2 * i + 1], 2);
+            assert_true(fabs(sqrt(power) - 30000) < 1.5);
+        }
+        if (done == 0)
+            assert_int_equal(mixed[0], 30000);
+        if (done == 0)
+            assert_int_equal(mixed[1], 0);
+        /* Half of it is the middle, where both are 3 dB down. */
+        if (done == 5)
+            assert_int_equal(mixed[0], mixed[1]);
+    }
+    /* What is too loud is cut off, not turned over. */
+    for (size_t i = 0; i < 96; i++)
+        goes[i] = comes[i] = i < 48 ? INT16_MAX : INT16_MIN;
+    tower_handover_mix(goes, comes, mixed, 48, 5, 10);
+    assert_int_equal(mixed[0], INT16_MAX);
+    assert_int_equal(mixed[95], INT16_MIN);
+    tower_handover_mix(NULL, NULL, mixed, 48, 5, 10);
+    assert_int_equal(mixed[0], 0);
+}
+
+static void test_an_identity_travels(void **state) {
+    (void)state;
+    uint8_t bytes[TOWER_IDENTITY_WIRE_BYTES];
+    struct tower_producer_identity read, untouched;
+    memset(&untouched, 7, sizeof untouched);
+    const struct tower_producer_identity identity = {
+        .name = "a.b_c-0123456789012345678901234.", .is_live = true, .is_source = true};
+    tower_identity_wire_write(&identity, bytes);
+    assert_true(tower_identity_wire_read(bytes, sizeof bytes, &read));
+    assert_memory_equal(read.name, identity.name, sizeof read.name);
+    assert_true(read.is_live && read.is_source);
+    /* No text begins like it. */
+    assert_true(bytes[0] >= 0xf8);
+    read = untouched;
+    assert_false(tower_identity_wire_read(bytes, sizeof bytes - 1, &read));
+    for (size_t i = 0; i < 8; i++) {
+        bytes[i] ^= 1;
+        assert_false(tower_identity_wire_read(bytes, sizeof bytes, &read));
+        bytes[i] ^= 1;
+    }
+    static const char *const wrong[] = {"",    "Live",     "a b",
+                                        "a/b", "\xc3\xb6", "a12345678901234567890123456789012"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_false(tower_identity_name_is_valid(wrong[i]));
+        memset(bytes + 12, 0, sizeof bytes - 12);
+        memcpy(bytes + 12, wrong[i], strlen(wrong[i]));
+        assert_false(tower_identity_wire_read(bytes, sizeof bytes, &read));
+    }
+    memset(bytes + 12, 'a', sizeof bytes - 12);
+    assert_false(tower_identity_wire_read(bytes, sizeof bytes, &read));
+    assert_memory_equal(&read, &untouched, sizeof read);
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    struct tower_priorities priorities;
+    assert_int_equal(tower_priorities_read(&priorities, " live ,\tplaylist,,b "), 0);
+    assert_int_equal(priorities.n, 3);
+    assert_int_equal(tower_priorities_rank(&priorities, "live"), 0);
+    assert_int_equal(tower_priorities_rank(&priorities, "playlist"), 1);
+    assert_int_equal(tower_priorities_rank(&priorities, "b"), 2);
+    assert_int_equal(tower_priorities_rank(&priorities, "liv"), 3);
+    assert_int_equal(tower_priorities_rank(&priorities, ""), 3);
+    assert_int_equal(tower_priorities_read(&priorities, NULL), 0);
+    assert_int_equal(tower_priorities_rank(&priorities, "live"), 0);
+    assert_int_equal(tower_priorities_read(NULL, "live LIVE"), -EINVAL);
+    assert_int_equal(tower_priorities_read(NULL, "live live"), -EINVAL);
+}
+
+/* ---- killed in the middle of a fade ---- */
+
+#define SMALL_SAMPLES 48
+#define SMALL_BYTES (SMALL_SAMPLES * TOWER_SAMPLE_BYTES)
+#define ROUTER_FRAMES 50000
+/* A second, so that most kills are in it. */
+#define FADE_FRAMES 1000
+#define KILLS 600
+
+/* What the playlist says on the left, and the live one on the right: one sample more or less is
+ * seen in each. */
+static int16_t wave(uint64_t number) {
+    return (int16_t)((int)(number * 7919 % 101) * 300 - 15000);
+}
+
+struct shared {
+    _Atomic bool is_ready;  /* a life */
+    _Atomic bool may_begin; /* the live one */
+};
+
+struct lives {
+    struct tower_pcm_socket_config config;
+    int router_fd;
+    struct shared *shared;
+};
+
+static int listen_fd = -1;
+
+static pid_t feed(const struct fixture *fixture, struct shared *shared, bool is_playlist) {
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    static int16_t samples[4096 * TOWER_CHANNELS];
+    struct tower_producer *producer;
+    struct tower_producer_identity identity = {.name = "live"};
+    uint64_t random = 88172645463325252U, number = 0;
+    if (is_playlist)
+        (void)snprintf(identity.name, sizeof identity.name, "playlist");
+    if (tower_producer_connect(fixture->path, &producer) < 0 ||
+        tower_producer_set_identity(producer, &identity) < 0)
+        _exit(1);
+    while (!is_playlist && !atomic_load(&shared->may_begin))
+        (void)usleep(1000);
+    for (;;) {
+        size_t n = 1 + kill_random(&random) % 4096;
+        for (size_t i = 0; i < n; i++, number++) {
+            samples[2 * i] = is_playlist ? wave(number) : 0;
+            samples[2 * i + 1] = is_playlist ? 0 : wave(number);
+        }
+        if (tower_producer_write(producer, samples, n) < 0)
+            _exit(1);
+    }
+}
+
+static void live_until_killed(void *arg) {
+    struct lives *lives = arg;
+    struct tower_pcm_socket *socket;
+    if (tower_router_open(lives->config.clock, lives->router_fd, ROUTER_FRAMES, SMALL_BYTES,
+                          &lives->config.router, NULL) < 0 ||
+        tower_pcm_socket_new(&lives->config, &socket) < 0 ||
+        tower_pcm_socket_fd(socket) != lives->config.carried_fd ||
+        tower_pcm_socket_start(socket) < 0)
+        return;
+    atomic_store(&lives->shared->is_ready, true);
+    for (;;)
+        pause();
+}
+
+enum phase { PLAYLIST, TO_LIVE, LIVE, TO_PLAYLIST, PLAYLIST_AGAIN };
+
+struct reader {
+    enum phase phase;
+    uint64_t playlist, live; /* samples of each so far */
+    unsigned done;           /* frames of the fade */
+    unsigned frames[PLAYLIST_AGAIN + 1];
+};
+
+static bool is_near(const int16_t *frame, size_t channel, uint64_t number, unsigned done,
+                    double (*gain)(double)) {
+    for (unsigned i = 0; i < SMALL_SAMPLES; i++) {
+        double angle =
+            M_PI / 2 * ((double)done * SMALL_SAMPLES + i) / (FADE_FRAMES * SMALL_SAMPLES);
+        if (fabs(frame[2 * i + channel] - gain(angle) * wave(number + i)) > 0.51)
+            return false;
+    }
+    return true;
+}
+
+static double whole(double angle) {
+    (void)angle;
+    return 1;
+}
+
+static double none(double angle) {
+    (void)angle;
+    return 0;
+}
+
+static void judge(struct reader *reader, const int16_t *frame, unsigned flags) {
+    bool is_seam = (flags & TOWER_FRAME_DISCONTINUITY) != 0;
+    bool is_first = reader->phase == PLAYLIST && reader->playlist == 0;
+    if (is_seam && reader->phase == LIVE) {
+        reader->phase = TO_PLAYLIST;
+        reader->done = 0;
+    } else {
+        assert_int_equal(is_seam, is_first);
+    }
+    /* The live one is not silent for a whole frame from its second on. */
+    if (reader->phase == PLAYLIST && !is_near(frame, 1, 0, 0, none))
+        reader->phase = TO_LIVE;
+    double (*playlist_gain)(double) = reader->phase == PLAYLIST      ? whole
+                                      : reader->phase == TO_LIVE     ? cos
+                                      : reader->phase == LIVE        ? none
+                                      : reader->phase == TO_PLAYLIST ? sin
+                                                                     : whole;
+    double (*live_gain)(double) = reader->phase == TO_LIVE ? sin
+                                  : reader->phase == LIVE  ? whole
+                                                           : none;
+    if (!is_near(frame, 0, reader->playlist, reader->done, playlist_gain))
+        fail_msg("phase %d, frame %u of it, playlist at %llu: not that", reader->phase,
+                 reader->frames[reader->phase], (unsigned long long)reader->playlist);
+    if (!is_near(frame, 1, reader->live, reader->done, live_gain))
+        fail_msg("phase %d, frame %u of it, live at %llu: not that", reader->phase,
+                 reader->frames[reader->phase], (unsigned long long)reader->live);
+    if (reader->phase != LIVE)
+        reader->playlist += SMALL_SAMPLES;
+    if (reader->phase == TO_LIVE || reader->phase == LIVE)
+        reader->live += SMALL_SAMPLES;
+    reader->frames[reader->phase]++;
+    if ((reader->phase == TO_LIVE || reader->phase == TO_PLAYLIST) && ++reader->done == FADE_FRAMES)
+        reader->phase++;
+}
+
+static void read_frames(const struct lives *lives, struct reader *reader) {
+    struct tower_router *router;
+    int16_t frame[SMALL_SAMPLES * TOWER_CHANNELS];
+    unsigned flags;
+    assert_int_equal(tower_router_open(lives->config.clock, dup(lives->router_fd), ROUTER_FRAMES,
+                                       SMALL_BYTES, &router, NULL),
+                     0);
+    while (tower_router_pop_frame(router, 0, frame, &flags) == 1)
+        judge(reader, frame, flags);
+    tower_router_free(router);
+}
+
+static void listen_at(struct fixture *fixture) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, fixture->path, strlen(fixture->path));
+    listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(listen_fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listen_fd, 16), 0);
+}
+
+static void test_killed_in_a_fade_no_sample_is_lost_or_doubled(void **state) {
+    struct fixture *fixture = *state;
+    struct reader reader = {.phase = PLAYLIST};
+    uint64_t random = 362436069362436069U;
+    struct lives lives = {.config = {.clock = tower_clock_real(),
+                                     .listen_fd = &listen_fd,
+                                     .frame_samples = SMALL_SAMPLES,
+                                     .priorities = "live playlist",
+                                     .fade_ns = TOWER_NS_PER_S}};
+    lives.shared = kill_shared(sizeof *lives.shared);
+    assert_non_null(lives.shared);
+    listen_at(fixture);
+    assert_int_equal(
+        tower_router_new(lives.config.clock, ROUTER_FRAMES, SMALL_BYTES, &fixture->router), 0);
+    lives.config.router = fixture->router;
+    /* The first life is ours, and has all connect: what a later one accepts would die with it. */
+    assert_int_equal(tower_pcm_socket_new(&lives.config, &fixture->socket), 0);
+    pid_t playlist = feed(fixture, lives.shared, true);
+    pid_t live = feed(fixture, lives.shared, false);
+    assert_int_equal(tower_pcm_socket_start(fixture->socket), 0);
+    await(fixture, has_producers, 2);
+    await(fixture, has_frames, 1);
+    tower_pcm_socket_stop(fixture->socket);
+    struct tower_pcm_socket *first = fixture->socket;
+    fixture->socket = NULL;
+    lives.config.carried_fd = fcntl(tower_pcm_socket_fd(first), F_DUPFD_CLOEXEC, 3);
+    lives.router_fd = fcntl(tower_router_fd(fixture->router), F_DUPFD_CLOEXEC, 3);
+    unsigned n_kills = 0;
+    for (; n_kills < 10 * KILLS && reader.frames[PLAYLIST_AGAIN] < 100; n_kills++) {
+        if (n_kills == 20)
+            atomic_store(&lives.shared->may_begin, true);
+        if (live > 0 && reader.frames[LIVE] > 50) {
+            (void)kill(live, SIGKILL);
+            assert_int_equal(waitpid(live, NULL, 0), live);
+            live = -1;
+        }
+        assert_true(kill_midway(live_until_killed, &lives, &lives.shared->is_ready, &random, 1000));
+        read_frames(&lives, &reader);
+    }
+    (void)kill(playlist, SIGKILL);
+    assert_int_equal(waitpid(playlist, NULL, 0), playlist);
+    print_message("%u kills; frames %u, %u, %u, %u, %u\n", n_kills, reader.frames[0],
+                  reader.frames[1], reader.frames[2], reader.frames[3], reader.frames[4]);
+    assert_int_equal(reader.phase, PLAYLIST_AGAIN);
+    assert_int_equal(reader.frames[TO_LIVE], FADE_FRAMES);
+    tower_pcm_socket_free(first);
+    close(lives.config.carried_fd);
+    close(lives.router_fd);
+    close(listen_fd);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_fade_is_whole_frames),
+        cmocka_unit_test(test_equal_power_from_all_of_one_to_all_of_the_other),
+        cmocka_unit_test(test_an_identity_travels),
+        cmocka_unit_test(test_ranks),
+        cmocka_unit_test_setup_teardown(test_killed_in_a_fade_no_sample_is_lost_or_doubled, setup,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
