@@ -16,6 +16,8 @@
 #define ACCEPT_PAUSE_NS TOWER_NS_PER_S
 /* How often that is said. */
 #define SAY_AGAIN_NS (60 * TOWER_NS_PER_S)
+/* How soon a router is looked at again that has little in it. */
+#define SHORT_PAUSE_NS INT64_C(1000000)
 
 /* ---- what others see ---- */
 
@@ -216,6 +218,7 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
     int64_t deadline_ns = socket->watch_at_ns;
     int64_t now_ns = tower_clock_now_ns(socket->config.clock);
     const struct tower_ingest_producer *producer = socket->on_air;
+    int64_t pause_ns = socket->is_short ? SHORT_PAUSE_NS : socket->frame_ns;
     if (socket->accept_after_ns != INT64_MIN)
         deadline_ns = earlier(deadline_ns, socket->accept_after_ns);
     if (!producer)
@@ -224,8 +227,8 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
      * pump is soon too near to wait for one of two. */
     if (producer->is_readable || tower_ingest_memory_has_frame(producer->entry) || socket->outgoing)
         deadline_ns =
-            earlier(deadline_ns, socket->hold_until_ns != INT64_MIN ? socket->hold_until_ns
-                                                                    : now_ns + socket->frame_ns);
+            earlier(deadline_ns,
+                    socket->hold_until_ns != INT64_MIN ? socket->hold_until_ns : now_ns + pause_ns);
     if (!producer->is_readable && socket->config.idle_ns > 0 && is_awaited(socket))
         deadline_ns = earlier(deadline_ns, producer->entry->last_data_ns + socket->config.idle_ns);
     if (is_settling(socket))

@@ -407,7 +407,16 @@ static void watch_input(struct tower_pcm_socket *socket) {
                                       socket->on_air && socket->on_air->is_readable, now(socket));
 }
 
+/* A pump that makes up for missed ticks takes at once what there is, and then waits for no longer
+ * than a moment: who keeps little for it looks again soon. */
+static void note_shortage(struct tower_pcm_socket *socket) {
+    struct tower_router_stats router;
+    tower_router_get_stats(socket->config.router, &router);
+    socket->is_short = router.count < READ_AHEAD_FRAMES / 2 && router.capacity > READ_AHEAD_FRAMES;
+}
+
 void tower_pcm_socket_serve(struct tower_pcm_socket *socket) {
+    note_shortage(socket);
     (void)tower_input_gate_drain(&socket->gate);
     tower_pcm_socket_note_gate(socket);
     tower_pcm_socket_ask(socket);

@@ -43,6 +43,7 @@ struct tower_pcm_socket {
     struct tower_ingest_producer *on_air;   /* NULL: nobody. As the memory has it, and so is: */
     struct tower_ingest_producer *outgoing; /* who is being faded out; NULL: nobody */
     bool tells_title; /* the next frame begins a programme, or goes on with one that was away */
+    bool is_short; /* a programme that waits in its socket was found with less queued than it may */
     bool is_throwing; /* there is more to be thrown away at once */
     struct tower_input_gate gate;
     int64_t watch_at_ns; /* when the monitor wants to be told how things stand */

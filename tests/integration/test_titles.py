@@ -35,9 +35,12 @@ class Receiver:
             data, fds, _, _ = socket.recv_fds(
                 self.connection, SAMPLE_BYTES - self.n_bytes % SAMPLE_BYTES, 4)
             for fd in fds:
-                text = os.pread(fd, TITLE_BYTES_MAX + 1, 0).decode()
-                self.titles.append((self.n_bytes // SAMPLE_BYTES, text))
+                text = os.pread(fd, TITLE_BYTES_MAX + 1, 0)
                 os.close(fd)
+                if text.startswith(b"\xfe"):
+                    self.identity = text  # with the first byte, and it is no title
+                else:
+                    self.titles.append((self.n_bytes // SAMPLE_BYTES, text.decode()))
             if not data:
                 return
             self.n_bytes += len(data)
