@@ -136,10 +136,10 @@ static void count_partial(struct tower_pcm_socket *socket, size_t partial_bytes)
     pthread_mutex_unlock(&socket->lock);
 }
 
-/* The programme on air ends: what is not whole is dropped (R12), and the title with it. One that
- * was being faded out will go on from where that had come to. */
-static size_t end_programme(struct tower_pcm_socket *socket) {
-    struct tower_ingest_producer *producer = socket->on_air;
+/* The programme of `producer`, which is on air, ends: what is not whole is dropped (R12), and the
+ * title with it. One that was being faded out will go on from where that had come to. */
+static size_t end_programme(struct tower_pcm_socket *socket,
+                            struct tower_ingest_producer *producer) {
     struct tower_ingest_air air = tower_ingest_memory_air(socket->memory);
     if (socket->outgoing)
         socket->outgoing->entry->faded_frames = air.fade_done;
@@ -167,11 +167,11 @@ void tower_pcm_socket_drop(struct tower_pcm_socket *socket, struct tower_ingest_
                            const char *why) {
     bool was_on_air = producer == socket->on_air;
     size_t partial_bytes;
-    if (producer == socket->outgoing)
-        lose_outgoing(socket);
     if (was_on_air) {
-        partial_bytes = end_programme(socket);
+        partial_bytes = end_programme(socket, producer);
     } else {
+        if (producer == socket->outgoing)
+            lose_outgoing(socket);
         partial_bytes = tower_ingest_memory_drop_frame(producer->entry);
         count_partial(socket, partial_bytes);
     }
@@ -317,7 +317,7 @@ static void yield_if_idle(struct tower_pcm_socket *socket) {
               (unsigned long long)producer->entry->id, (long)producer->entry->pid);
     /* The rest of that frame may yet come, and is what the title is for. */
     tower_ingest_memory_keep_title(producer->entry);
-    (void)end_programme(socket);
+    (void)end_programme(socket, producer);
     producer->entry->turn = socket->memory->next_turn++;
 }
 

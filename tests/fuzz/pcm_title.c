@@ -78,6 +78,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     int free_before = first_free_descriptor();
     send_with(fds, n);
 
+    struct tower_incoming_identity identity = {.is_there = false};
+    FUZZ_REQUIRE(tower_titled_peek(ends[0], &identity) == 1);
+    FUZZ_REQUIRE(first_free_descriptor() == free_before);
+    if (identity.is_there)
+        FUZZ_REQUIRE(bytes == TOWER_IDENTITY_WIRE_BYTES &&
+                     tower_identity_name_is_valid(identity.identity.name));
     char pcm[8];
     bool is_bad = true;
     title = (struct tower_incoming_title){.text = "before"};
@@ -100,8 +106,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
                      isfinite(clock.report.ppm) && isfinite(clock.report.spread_ppm) &&
                      isfinite(clock.report.correction_ppm) && clock.report.n_overruns <= INT64_MAX);
     bool is_memory_first = n > 0 && fds[0] != pipe_ends[0];
-    FUZZ_REQUIRE(!(title.is_there || clock.is_there) || is_memory_first);
-    FUZZ_REQUIRE(is_bad == (n > (title.is_there || clock.is_there ? 1 : 0)));
+    bool is_something = title.is_there || clock.is_there || identity.is_there;
+    FUZZ_REQUIRE(!is_something || is_memory_first);
+    FUZZ_REQUIRE(is_bad == (n > (is_something ? 1 : 0)));
     if (is_memory_first && tower_utf8_is_valid((const char *)data, bytes))
         FUZZ_REQUIRE(title.is_there);
     return 0;
