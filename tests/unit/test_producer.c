@@ -360,6 +360,36 @@ static void test_title_goes_with_the_first_byte_of_the_next_write(void **state) 
     assert_int_equal(count_descriptors(), before);
 }
 
+static void test_who_it_is_goes_with_the_first_byte_and_a_title_behind_it(void **state) {
+    (void)state;
+    int before = count_descriptors(), fd, send_bytes = 0, bytes_before = 0;
+    socklen_t n_bytes = sizeof send_bytes;
+    struct tower_producer *producer = connect_pair(&fd);
+    struct tower_producer_identity identity = {.name = "Live"};
+    fill_many();
+    assert_int_equal(tower_producer_set_identity(producer, &identity), -EINVAL);
+    memset(identity.name, 'a', sizeof identity.name);
+    assert_int_equal(tower_producer_set_identity(producer, &identity), -EINVAL);
+    (void)snprintf(identity.name, sizeof identity.name, "live");
+    (void)getsockopt(tower_producer_fd(producer), SOL_SOCKET, SO_SNDBUF, &bytes_before, &n_bytes);
+    assert_int_equal(tower_producer_set_identity(producer, &identity), 0);
+    (void)getsockopt(tower_producer_fd(producer), SOL_SOCKET, SO_SNDBUF, &send_bytes, &n_bytes);
+    assert_true(send_bytes >= bytes_before);
+    assert_int_equal(tower_producer_set_title(producer, "A - B"), 0);
+    assert_int_equal(tower_producer_write(producer, many, 100), 0);
+    assert_int_equal(read_with_title(fd, received, 400, title), 1);
+    assert_memory_equal(title, "\xfeTWRID1", 8);
+    assert_int_equal(read_with_title(fd, received + 1, 1, title), 1);
+    assert_string_equal(title, "A - B");
+    assert_int_equal(read_with_title(fd, received + 2, 1000, title), 398);
+    assert_string_equal(title, "none");
+    assert_memory_equal(received, many, 400);
+    assert_int_equal(tower_producer_set_identity(producer, &identity), -EALREADY);
+    tower_producer_close(producer, 0);
+    close(fd);
+    assert_int_equal(count_descriptors(), before);
+}
+
 static void test_title_that_is_not_utf8_is_refused_and_a_long_one_cut(void **state) {
     (void)state;
     static char longest[TITLE_BYTES_MAX + 100];
@@ -443,6 +473,7 @@ int main(void) {
         cmocka_unit_test(test_signal_interrupts_and_loses_nothing),
         cmocka_unit_test(test_close_pads_to_a_whole_frame),
         cmocka_unit_test(test_title_goes_with_the_first_byte_of_the_next_write),
+        cmocka_unit_test(test_who_it_is_goes_with_the_first_byte_and_a_title_behind_it),
         cmocka_unit_test(test_title_that_is_not_utf8_is_refused_and_a_long_one_cut),
         cmocka_unit_test(test_title_of_a_write_that_was_interrupted_goes_once),
     };
