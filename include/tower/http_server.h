@@ -41,11 +41,15 @@ struct tower_http_server_config {
     struct tower_taps *taps;           /* NULL: nobody taps */
     struct tower_station station;
     const char *public_url;     /* where clients reach this server; "": as they ask */
-    const char *password;       /* of who may set titles; "": nobody may */
+    const char *password;       /* to set titles and say who is on air; "": nobody may */
     uint32_t bitrate_bps;       /* of the stream */
     bool names_server;          /* say in each answer which program this is */
     uint32_t max_connections;   /* requests read or answered at once; 1 to 65536 */
     int64_t request_timeout_ns; /* for a whole request to come, and between two of them */
+    /* Put the producer of that name, or "#ID", on air; "": by rank again. Called on this thread.
+     * NULL: there is none. Errors: -ENOENT (none such is connected), -EAGAIN (it has nothing to
+     * play). */
+    int (*choose_producer)(void *user, const char *name);
     /* Fills in the state of the transmitter; called on this thread. */
     void (*get_status)(void *user, struct tower_status *ret_status);
     void *user;

@@ -76,6 +76,9 @@ struct tower_status {
 /* "starting", "on air", "stalled", "stopping". */
 const char *tower_service_state_name(enum tower_service_state state);
 
+/* "on air", "waiting" (it has audio) or "idle" (it has none). */
+const char *tower_producer_state_name(const struct tower_producer_info *producer);
+
 /* "killed", "ended", "stalled", "reloaded", "upgraded", "keeper". */
 const char *tower_replacement_name(enum tower_replacement why);
 

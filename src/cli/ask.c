@@ -1,4 +1,4 @@
-/* ask.c - GET, one answer of JSON. */
+/* ask.c - GET or POST, one answer of JSON. */
 #include "ask.h"
 
 #include "utf8.h"
@@ -81,38 +81,77 @@ __attribute__((format(printf, 2, 3))) static void complain(const char *command, 
     va_end(arguments);
 }
 
+/* The answer as JSON: an object; else NULL, and it is said. */
+static json_t *read_json(const char *command, const char *text, struct tower_http_client *client) {
+    char *body = NULL;
+    size_t bytes = 0;
+    int error = read_body(client, &body, &bytes);
+    if (error < 0) {
+        complain(command, "%s: reading the answer: %s", text, strerror(-error));
+        return NULL;
+    }
+    json_error_t json_error;
+    json_t *json = json_loadb(body, bytes, 0, &json_error);
+    free(body);
+    if (!json_is_object(json)) {
+        complain(command, "%s: the answer is no %s: %s; is it a transmitter?", text, command,
+                 json ? "it is JSON, but no object" : json_error.text);
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
 json_t *tower_ask(const char *command, const char *text, const struct tower_http_url *url) {
     struct tower_http_client *client = NULL;
     char reason[512];
-    char *body = NULL;
-    size_t bytes = 0;
     json_t *json = NULL;
     if (tower_http_get(url, TIMEOUT_NS, NULL, &client, reason, sizeof reason) < 0) {
         complain(command, "%s", reason);
         return NULL;
     }
-    if (tower_http_client_status(client) != 200) {
+    if (tower_http_client_status(client) == 200)
+        json = read_json(command, text, client);
+    else
         complain(command, "%s: asked for %s, the server answered %u %s; is it a transmitter?", text,
                  url->path, tower_http_client_status(client),
                  tower_http_client_status_words(client));
-        goto done;
-    }
-    int error = read_body(client, &body, &bytes);
-    if (error < 0) {
-        complain(command, "%s: reading the answer: %s", text, strerror(-error));
-        goto done;
-    }
-    json_error_t json_error;
-    json = json_loadb(body, bytes, 0, &json_error);
-    if (!json_is_object(json)) {
-        complain(command, "%s: the answer is no %s: %s; is it a transmitter?", text, command,
-                 json ? "it is JSON, but no object" : json_error.text);
-        json_decref(json);
-        json = NULL;
-    }
+    tower_http_client_free(client);
+    return json;
+}
 
-done:
+/* The first line of what a server says, as far as nothing in it steers a terminal. */
+static void read_line(struct tower_http_client *client, char *ret_line, size_t line_bytes) {
+    char *body = NULL;
+    size_t bytes = 0, n = 0;
+    if (read_body(client, &body, &bytes) == 0) {
+        while (n < bytes && n < line_bytes - 1 && body[n] != '\n') {
+            ret_line[n] = body[n] >= ' ' && body[n] <= '~' ? body[n] : '?';
+            n++;
+        }
+    }
+    ret_line[n] = '\0';
     free(body);
+}
+
+json_t *tower_ask_post(const char *command, const char *text, const struct tower_http_url *url,
+                       const char *password, const char *body) {
+    struct tower_http_client *client = NULL;
+    /* It may have a line with the names of all producers in it. */
+    char reason[2048];
+    json_t *json = NULL;
+    if (tower_http_post(url, password, body, TIMEOUT_NS, NULL, &client, reason, sizeof reason) <
+        0) {
+        complain(command, "%s", reason);
+        return NULL;
+    }
+    if (tower_http_client_status(client) == 200) {
+        json = read_json(command, text, client);
+    } else {
+        read_line(client, reason, sizeof reason);
+        complain(command, "%s: %s", text,
+                 *reason ? reason : tower_http_client_status_words(client));
+    }
     tower_http_client_free(client);
     return json;
 }

@@ -1,4 +1,4 @@
-/* ask.h - asks a transmitter for JSON, and shows text from elsewhere. */
+/* ask.h - asks a transmitter for JSON, or to do something, and shows text from elsewhere. */
 #ifndef TOWER_CLI_ASK_H
 #define TOWER_CLI_ASK_H
 
@@ -19,6 +19,11 @@ int tower_ask_url(const char *command, const char *text, const char *path,
  * none, and a line on stderr says why; `text` is how the address was given. `command`
  * NULL: nothing is said. */
 json_t *tower_ask(const char *command, const char *text, const struct tower_http_url *url);
+
+/* The same with POST of `body`, with the password. Where the answer is not 200, what it says is in
+ * the line on stderr. */
+json_t *tower_ask_post(const char *command, const char *text, const struct tower_http_url *url,
+                       const char *password, const char *body);
 
 /* Write text to stdout so that nothing in it steers a terminal: a control character is a question
  * mark. */

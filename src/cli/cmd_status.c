@@ -192,23 +192,47 @@ static void print_encoder(const json_t *json) {
     (void)printf("\n");
 }
 
+/* "live is on air for 2m 5s, chosen by hand (number 8, process 4711, 4608 bytes)" */
+static void print_producer(const json_t *producer) {
+    const json_t *name = json_object_get(producer, "name");
+    const char *state = json_string_value(json_object_get(producer, "state"));
+    const bool is_idle = state && strcmp(state, "idle") == 0;
+    print_label("");
+    if (json_is_string(name)) {
+        print_value(name);
+    } else {
+        (void)printf("#");
+        print_value(json_object_get(producer, "id"));
+    }
+    if (json_is_true(json_object_get(producer, "on_air")))
+        (void)printf(" is on air for ");
+    else
+        (void)printf("%s", is_idle ? " has nothing to play, for " : " waits for ");
+    print_duration(json_object_get(producer, "since_seconds"));
+    if (json_is_true(json_object_get(producer, "chosen")))
+        (void)printf(", chosen by hand");
+    (void)printf(" (number ");
+    print_value(json_object_get(producer, "id"));
+    (void)printf(", process ");
+    print_value(json_object_get(producer, "pid"));
+    (void)printf(", ");
+    print_value(json_object_get(producer, "bytes"));
+    (void)printf(" bytes)\n");
+}
+
 static void print_producers(const json_t *json) {
     PRINT_COUNTS(json, "producers", "producers", "connected", "accepted", "refused",
-                 "partial_frames");
+                 "partial_frames", "takeovers");
     size_t index;
     const json_t *producer = NULL;
-    json_array_foreach(look_up(json, "producers", "list"), index, producer) {
-        print_label("");
-        (void)printf("%s: number ",
-                     json_is_true(json_object_get(producer, "on_air")) ? "on air" : "waiting");
-        print_value(json_object_get(producer, "id"));
-        (void)printf(", process ");
-        print_value(json_object_get(producer, "pid"));
-        (void)printf(", for ");
-        print_duration(json_object_get(producer, "connected_seconds"));
-        (void)printf(", ");
-        print_value(json_object_get(producer, "bytes"));
-        (void)printf(" bytes\n");
+    const json_t *list = look_up(json, "producers", "list");
+    json_array_foreach(list, index, producer) {
+        if (json_is_true(json_object_get(producer, "on_air")))
+            print_producer(producer);
+    }
+    json_array_foreach(list, index, producer) {
+        if (!json_is_true(json_object_get(producer, "on_air")))
+            print_producer(producer);
     }
 }
 

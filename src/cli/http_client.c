@@ -1,4 +1,4 @@
-/* http_client.c - GET over HTTP/1.1: URL, connection, header, body. */
+/* http_client.c - GET and POST over HTTP/1.1: URL, connection, header, body. */
 #include "http_client.h"
 
 #include "fd.h"
@@ -230,23 +230,60 @@ static int open_connection(const struct tower_http_url *url, const struct limit 
     return 0;
 }
 
-static int send_request(int fd, const struct tower_http_url *url, const struct limit *limit) {
-    char request[TOWER_HTTP_PATH_BYTES + TOWER_HTTP_HOST_BYTES + 256];
-    bool is_ipv6 = strchr(url->host, ':') != NULL;
-    int n = snprintf(request, sizeof request,
-                     "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: tower/%s\r\n"
-                     "Accept: */*\r\nConnection: close\r\n\r\n",
-                     url->path, is_ipv6 ? "[" : "", url->host, is_ipv6 ? "]" : "",
-                     (unsigned)url->port, tower_version());
-    if (n < 0 || (size_t)n >= sizeof request)
+/* Four characters of base64 for every three bytes (RFC 4648), and a NUL. */
+#define BASE64_BYTES(bytes) (((bytes) + 2) / 3 * 4 + 1)
+#define USER "tower:"
+#define CREDENTIALS_BYTES (sizeof USER + TOWER_HTTP_PASSWORD_BYTES_MAX)
+#define AUTHORIZATION "Authorization: Basic "
+
+static void write_base64(const uint8_t *data, size_t bytes, char *ret_text) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < bytes; i += 3) {
+        uint32_t three = (uint32_t)data[i] << 16;
+        three |= i + 1 < bytes ? (uint32_t)data[i + 1] << 8 : 0;
+        three |= i + 2 < bytes ? (uint32_t)data[i + 2] : 0;
+        *ret_text++ = digits[three >> 18];
+        *ret_text++ = digits[three >> 12 & 63];
+        *ret_text++ = digits[three >> 6 & 63];
+        *ret_text++ = digits[three & 63];
+        if (i + 1 >= bytes)
+            ret_text[-2] = '=';
+        if (i + 2 >= bytes)
+            ret_text[-1] = '=';
+    }
+    *ret_text = '\0';
+}
+
+/* What is asked for: a GET where `body` is NULL. */
+struct wanted {
+    const struct tower_http_url *url;
+    const char *password;
+    const char *body;
+};
+
+/* The lines that a POST has more, and its body. Errors: -EMSGSIZE. */
+static int write_post(const struct wanted *wanted, char *ret_text, size_t text_bytes) {
+    char credentials[CREDENTIALS_BYTES], base64[BASE64_BYTES(CREDENTIALS_BYTES)];
+    if (strlen(wanted->password) > TOWER_HTTP_PASSWORD_BYTES_MAX ||
+        strlen(wanted->body) > TOWER_HTTP_POST_BYTES_MAX)
         return -EMSGSIZE;
-    const char *left = request;
-    size_t left_bytes = (size_t)n;
-    while (left_bytes > 0) {
-        ssize_t sent = send(fd, left, left_bytes, MSG_NOSIGNAL);
+    (void)snprintf(credentials, sizeof credentials, USER "%s", wanted->password);
+    write_base64((const uint8_t *)credentials, strlen(credentials), base64);
+    int n = snprintf(ret_text, text_bytes,
+                     AUTHORIZATION "%s\r\nContent-Type: application/json\r\n"
+                                   "Content-Length: %zu\r\n\r\n%s",
+                     base64, strlen(wanted->body), wanted->body);
+    explicit_bzero(credentials, sizeof credentials);
+    explicit_bzero(base64, sizeof base64);
+    return n < 0 || (size_t)n >= text_bytes ? -EMSGSIZE : 0;
+}
+
+static int send_all(int fd, const char *data, size_t bytes, const struct limit *limit) {
+    while (bytes > 0) {
+        ssize_t sent = send(fd, data, bytes, MSG_NOSIGNAL);
         if (sent >= 0) {
-            left += sent;
-            left_bytes -= (size_t)sent;
+            data += sent;
+            bytes -= (size_t)sent;
             continue;
         }
         if (errno != EAGAIN)
@@ -256,6 +293,26 @@ static int send_request(int fd, const struct tower_http_url *url, const struct l
             return error;
     }
     return 0;
+}
+
+static int send_request(int fd, const struct wanted *wanted, const struct limit *limit) {
+    const struct tower_http_url *url = wanted->url;
+    char more[BASE64_BYTES(CREDENTIALS_BYTES) + TOWER_HTTP_POST_BYTES_MAX + 128] = "\r\n";
+    char request[TOWER_HTTP_PATH_BYTES + TOWER_HTTP_HOST_BYTES + sizeof more + 256];
+    bool is_ipv6 = strchr(url->host, ':') != NULL;
+    int error = wanted->body ? write_post(wanted, more, sizeof more) : 0;
+    if (error < 0)
+        return error;
+    int n = snprintf(request, sizeof request,
+                     "%s %s HTTP/1.1\r\nHost: %s%s%s:%u\r\nUser-Agent: tower/%s\r\n"
+                     "Accept: */*\r\nConnection: close\r\n%s",
+                     wanted->body ? "POST" : "GET", url->path, is_ipv6 ? "[" : "", url->host,
+                     is_ipv6 ? "]" : "", (unsigned)url->port, tower_version(), more);
+    error =
+        n < 0 || (size_t)n >= sizeof request ? -EMSGSIZE : send_all(fd, request, (size_t)n, limit);
+    explicit_bzero(more, sizeof more);
+    explicit_bzero(request, sizeof request);
+    return error;
 }
 
 /* ---- Response ---- */
@@ -419,22 +476,21 @@ static void start_parser(struct tower_http_client *client) {
     client->settings.on_message_complete = on_message_complete;
 }
 
-int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
-                   const volatile sig_atomic_t *is_interrupted,
-                   struct tower_http_client **ret_client, char *error, size_t error_bytes) {
-    struct limit limit = {.deadline_ns = now_ns() + timeout_ns, .is_interrupted = is_interrupted};
+static int ask(const struct wanted *wanted, const struct limit *limit,
+               struct tower_http_client **ret_client, char *error, size_t error_bytes) {
+    const struct tower_http_url *url = wanted->url;
     struct tower_http_client *client = calloc(1, sizeof *client);
     if (!client)
         return refuse(-ENOMEM, error, error_bytes, "out of memory");
     client->fd = -1;
     start_parser(client);
 
-    int result = open_connection(url, &limit, &client->fd, error, error_bytes);
+    int result = open_connection(url, limit, &client->fd, error, error_bytes);
     if (result < 0)
         goto fail;
-    result = send_request(client->fd, url, &limit);
+    result = send_request(client->fd, wanted, limit);
     while (result == 0 && !client->is_header_done)
-        result = receive(client, &limit);
+        result = receive(client, limit);
     if (client->is_header_done) {
         /* The body may be wrong already, in the same piece: what reads it will be told. */
         client->failure = result;
@@ -449,6 +505,22 @@ int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
 fail:
     tower_http_client_free(client);
     return result;
+}
+
+int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
+                   const volatile sig_atomic_t *is_interrupted,
+                   struct tower_http_client **ret_client, char *error, size_t error_bytes) {
+    const struct limit limit = {now_ns() + timeout_ns, is_interrupted};
+    const struct wanted wanted = {.url = url};
+    return ask(&wanted, &limit, ret_client, error, error_bytes);
+}
+
+int tower_http_post(const struct tower_http_url *url, const char *password, const char *body,
+                    int64_t timeout_ns, const volatile sig_atomic_t *is_interrupted,
+                    struct tower_http_client **ret_client, char *error, size_t error_bytes) {
+    const struct limit limit = {now_ns() + timeout_ns, is_interrupted};
+    const struct wanted wanted = {url, password, body};
+    return ask(&wanted, &limit, ret_client, error, error_bytes);
 }
 
 void tower_http_client_free(struct tower_http_client *client) {

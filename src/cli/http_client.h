@@ -1,4 +1,4 @@
-/* http_client.h - GET over HTTP/1.1, as much of it as `tower aircheck` and `tower status` need.
+/* http_client.h - GET and POST over HTTP/1.1, as much of it as the subcommands need.
  *
  * One request a connection. The body comes in pieces as it arrives: whole (Content-Length),
  * chunked, or until the server closes. Nothing waits past its deadline, which is on the real clock.
@@ -38,6 +38,15 @@ struct tower_http_client;
 int tower_http_get(const struct tower_http_url *url, int64_t timeout_ns,
                    const volatile sig_atomic_t *is_interrupted,
                    struct tower_http_client **ret_client, char *error, size_t error_bytes);
+
+/* The same with POST, of `body`, which is JSON in UTF-8, at most TOWER_HTTP_POST_BYTES_MAX, and
+ * bears `password` (at most TOWER_HTTP_PASSWORD_BYTES_MAX) as HTTP's Basic scheme has it; no copy
+ * of that stays in memory. Errors: also -EMSGSIZE (one of the two is longer). */
+#define TOWER_HTTP_POST_BYTES_MAX 1024
+#define TOWER_HTTP_PASSWORD_BYTES_MAX 255
+int tower_http_post(const struct tower_http_url *url, const char *password, const char *body,
+                    int64_t timeout_ns, const volatile sig_atomic_t *is_interrupted,
+                    struct tower_http_client **ret_client, char *error, size_t error_bytes);
 
 /* Close the connection. Takes NULL. */
 void tower_http_client_free(struct tower_http_client *client);

@@ -6,6 +6,7 @@
 #include "cmd_request.h"
 #include "cmd_serve.h"
 #include "cmd_status.h"
+#include "cmd_switch.h"
 #include "cmd_tap.h"
 #include "program.h"
 #include "settings.h"
@@ -32,6 +33,7 @@ static const struct command commands[] = {
     {"reload", tower_cmd_reload, "have a running transmitter read its configuration again"},
     {"upgrade", tower_cmd_upgrade, "have a running transmitter go on as the program on disk"},
     {"status", tower_cmd_status, "print the state of a running transmitter"},
+    {"switch", tower_cmd_switch, "say by hand which producer is on air"},
     {"journal", tower_cmd_journal, "print what happened to it"},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)

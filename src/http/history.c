@@ -83,10 +83,35 @@ static void note_producers(struct tower_history *history, const struct tower_pcm
                            const struct tower_pcm_socket_stats *to, const char *what) {
     for (size_t i = 0; i < from->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
         const struct tower_producer_info *producer = &from->producers[i];
+        const char *name = producer->identity.name;
         if (!had_producer(to, producer->id))
-            note(history, "producer %" PRIu64 " (pid %d) %s", producer->id, (int)producer->pid,
-                 what);
+            note(history,
+                 *name ? "%s (producer %" PRIu64 ", pid %d) %s"
+                       : "%sproducer %" PRIu64 " (pid %d) %s",
+                 name, producer->id, (int)producer->pid, what);
     }
+}
+
+static const struct tower_producer_info *on_air_of(const struct tower_pcm_socket_stats *stats) {
+    for (size_t i = 0; i < stats->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        if (stats->producers[i].is_on_air)
+            return &stats->producers[i];
+    }
+    return NULL;
+}
+
+/* Who is on air now, unless it is one without a name that took the air from nobody. */
+static void note_on_air(struct tower_history *history, const struct tower_pcm_socket_stats *last,
+                        const struct tower_pcm_socket_stats *stats) {
+    const struct tower_producer_info *before = on_air_of(last), *now = on_air_of(stats);
+    bool is_takeover = stats->takeovers != last->takeovers;
+    if (!now || (before && before->id == now->id) || (!is_takeover && !*now->identity.name))
+        return;
+    const char *why = now->is_chosen ? ", chosen by hand" : is_takeover ? ", by rank" : "";
+    note(history,
+         *now->identity.name ? "%s (producer %" PRIu64 ") is on air%s"
+                             : "%sproducer %" PRIu64 " is on air%s",
+         now->identity.name, now->id, why);
 }
 
 static void note_changes(struct tower_history *history, const struct tower_status *status) {
@@ -95,6 +120,7 @@ static void note_changes(struct tower_history *history, const struct tower_statu
         note(history, "state: %s", tower_service_state_name(status->state));
     note_producers(history, &status->producers, &last->producers, "connected");
     note_producers(history, &last->producers, &status->producers, "left");
+    note_on_air(history, &last->producers, &status->producers);
     if (status->pump.origin != last->pump.origin)
         note(history, "on air: %s", tower_origin_name(status->pump.origin));
     if (status->title.number != last->title.number)

@@ -8,6 +8,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static double seconds(int64_t ns) {
     return (double)ns / (double)TOWER_NS_PER_S;
@@ -181,24 +182,89 @@ static void write_clock(struct tower_exposition *to, const struct tower_clock_re
                            clock ? (double)clock->n_overruns : 0);
 }
 
+static const char *const producer_states[] = {"on air", "waiting", "idle"};
+#define PRODUCER_STATES (sizeof producer_states / sizeof *producer_states)
+
+/* How many of the name `name` (NULL: of any) are in `state`. */
+static unsigned count_producers(const struct tower_pcm_socket_stats *producers, const char *name,
+                                const char *state) {
+    unsigned n = 0;
+    for (size_t i = 0; i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        const struct tower_producer_info *producer = &producers->producers[i];
+        n += strcmp(tower_producer_state_name(producer), state) == 0 &&
+             (!name || strcmp(producer->identity.name, name) == 0);
+    }
+    return n;
+}
+
+/* Is no producer before `place` of its name? */
+static bool is_new_name(const struct tower_pcm_socket_stats *producers, size_t place) {
+    for (size_t i = 0; i < place; i++) {
+        if (strcmp(producers->producers[i].identity.name,
+                   producers->producers[place].identity.name) == 0)
+            return false;
+    }
+    return true;
+}
+
+/* Of each name of those connected: there are at most as many as places. */
+static void write_names(struct tower_exposition *to,
+                        const struct tower_pcm_socket_stats *producers) {
+    if (producers->n_producers == 0)
+        return;
+    tower_exposition_family(to, "tower_producers_named", TOWER_METRIC_GAUGE,
+                            "Producers connected, by the name they gave, and what they do.");
+    for (size_t i = 0; i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        const char *name = producers->producers[i].identity.name;
+        for (size_t j = 0; j < PRODUCER_STATES && is_new_name(producers, i); j++) {
+            const struct tower_metric_label labels[] = {{"name", name},
+                                                        {"state", producer_states[j]}};
+            tower_exposition_sample(to, labels, 2,
+                                    count_producers(producers, name, producer_states[j]));
+        }
+    }
+    tower_exposition_family(to, "tower_producers_thrown_bytes", TOWER_METRIC_GAUGE,
+                            "Bytes of PCM of live producers connected now that were thrown away "
+                            "while they waited, by the name they gave.");
+    for (size_t i = 0; i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
+        const char *name = producers->producers[i].identity.name;
+        double bytes = 0;
+        if (!is_new_name(producers, i))
+            continue;
+        for (size_t j = i; j < producers->n_producers && j < TOWER_PRODUCERS_MAX; j++) {
+            if (strcmp(producers->producers[j].identity.name, name) == 0)
+                bytes += (double)producers->producers[j].thrown_bytes;
+        }
+        tower_exposition_labelled(to, "name", name, bytes);
+    }
+}
+
 static void write_producers(struct tower_exposition *to,
                             const struct tower_pcm_socket_stats *producers, int64_t now_ns) {
-    unsigned n_on_air = 0, n_waiting = 0;
-    int64_t last_data_ns = INT64_MIN;
+    int64_t last_data_ns = INT64_MIN, since_ns = INT64_MIN;
     const struct tower_clock_report *clock = NULL;
     for (size_t i = 0; i < producers->n_producers && i < TOWER_PRODUCERS_MAX; i++) {
-        if (!producers->producers[i].is_on_air) {
-            n_waiting++;
+        if (!producers->producers[i].is_on_air)
             continue;
-        }
-        n_on_air++;
+        since_ns = producers->producers[i].since_ns;
         last_data_ns = producers->producers[i].last_data_ns;
         clock = &producers->producers[i].clock;
     }
     tower_exposition_family(to, "tower_producers", TOWER_METRIC_GAUGE,
                             "Producers connected to the PCM socket.");
-    tower_exposition_labelled(to, "state", "on air", n_on_air);
-    tower_exposition_labelled(to, "state", "waiting", n_waiting);
+    for (size_t i = 0; i < PRODUCER_STATES; i++)
+        tower_exposition_labelled(to, "state", producer_states[i],
+                                  count_producers(producers, NULL, producer_states[i]));
+    write_names(to, producers);
+    tower_exposition_gauge(to, "tower_producers_on_air_seconds",
+                           "For how long the producer on air has been; NaN where there is none.",
+                           age(now_ns, since_ns));
+    tower_exposition_gauge(to, "tower_producers_chosen",
+                           "1 while the one on air was chosen by hand, 0 while it goes by rank.",
+                           *producers->chosen != '\0');
+    tower_exposition_counter(to, "tower_producers_takeovers_total",
+                             "Times that a producer took the air from another, by rank or by hand.",
+                             producers->takeovers);
     tower_exposition_gauge(
         to, "tower_producers_data_age_seconds",
         "Time since the producer on air last sent something; NaN where there is none.",

@@ -156,6 +156,7 @@ static const struct route {
     {"/history", answer_history, NULL, false},
     {"/journal", tower_route_journal, NULL, false},
     {"/events", answer_events, NULL, false},
+    {"/switch", tower_route_producers, tower_route_switch, false},
     {"/metadata", tower_route_title, tower_route_set_title, false},
     {"/admin/metadata", tower_route_icecast_title, NULL, true},
     {"/tower/buffer", answer_buffer, NULL, false},

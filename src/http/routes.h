@@ -38,6 +38,15 @@ typedef int tower_route_function(struct tower_routes *routes, const struct tower
 /* For listeners: the stream, and playlists that name it. */
 tower_route_function tower_route_stream, tower_route_m3u, tower_route_pls, tower_route_xspf;
 
+/* Is whoever asks allowed to change what is on air, that is, does the request bear the password?
+ * Else the answer that says why not is made, and `ret_error` is its. */
+bool tower_routes_is_allowed(const struct tower_routes *routes, const struct tower_request *request,
+                             const struct tower_response_options *options,
+                             struct tower_response *response, int *ret_error);
+
+/* Who is on air: told, and decided by hand with the password. */
+tower_route_function tower_route_producers, tower_route_switch;
+
 /* Titles: read, and set with the password, as ours and as Icecast has it. */
 tower_route_function tower_route_title, tower_route_set_title, tower_route_icecast_title;
 

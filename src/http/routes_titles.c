@@ -32,16 +32,14 @@ int tower_route_title(struct tower_routes *routes, const struct tower_request *r
     return answer_title(title.text, title.from_frame, options, response);
 }
 
-/* Is whoever asks allowed to set titles? Else the answer that says why not is made, and `ret_error`
- * is its. */
-static bool is_allowed(const struct tower_routes *routes, const struct tower_request *request,
-                       const struct tower_response_options *options,
-                       struct tower_response *response, int *ret_error) {
+bool tower_routes_is_allowed(const struct tower_routes *routes, const struct tower_request *request,
+                             const struct tower_response_options *options,
+                             struct tower_response *response, int *ret_error) {
     if (*routes->config->password == '\0' || !routes->config->titles) {
         *ret_error = tower_response_make_text(
             response, 403, options,
-            "403 Forbidden: no password is set, so nobody may set titles over HTTP; start the "
-            "transmitter with --password-file\n");
+            "403 Forbidden: no password is set, so nobody may set titles or say who is on air over "
+            "HTTP; start the transmitter with --password-file\n");
         return false;
     }
     if (!tower_request_has_password(request, routes->config->password)) {
@@ -88,7 +86,7 @@ int tower_route_set_title(struct tower_routes *routes, const struct tower_reques
                           const struct tower_response_options *options,
                           struct tower_response *response) {
     int answered = 0;
-    if (!is_allowed(routes, request, options, response, &answered))
+    if (!tower_routes_is_allowed(routes, request, options, response, &answered))
         return answered;
     json_error_t error;
     json_t *json = json_loadb(request->body, request->body_bytes, JSON_REJECT_DUPLICATES, &error);
@@ -152,7 +150,7 @@ int tower_route_icecast_title(struct tower_routes *routes, const struct tower_re
     char artist[2 * TOWER_HTTP_TARGET_BYTES_MAX] = "";
     char title[2 * TOWER_HTTP_TARGET_BYTES_MAX] = "";
     int answered = 0;
-    if (!is_allowed(routes, request, options, response, &answered))
+    if (!tower_routes_is_allowed(routes, request, options, response, &answered))
         return answered;
     (void)tower_request_query(request, "mode", mode, sizeof mode);
     int has_mount = tower_request_query(request, "mount", mount, sizeof mount);

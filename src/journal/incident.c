@@ -170,7 +170,10 @@ static void print_what(const struct tower_incident *incident, FILE *out) {
         print_after(incident, "after", out);
         return;
     case TOWER_INCIDENT_PRODUCER_CAME:
-        (void)fprintf(out, "%s is on air", subject);
+        (void)fprintf(out, "%s is on air%s", subject,
+                      strcmp(incident->cause, "by-hand") == 0   ? ", chosen by hand"
+                      : strcmp(incident->cause, "by-rank") == 0 ? ", above the one before by rank"
+                                                                : "");
         break;
     case TOWER_INCIDENT_PRODUCER_WENT:
         (void)fprintf(out, "%s is off air", subject);

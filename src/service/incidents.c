@@ -33,6 +33,7 @@ int tower_incidents_new(const struct tower_incidents_config *config,
         return error;
     }
     incidents->pump.tick_at_ns = INT64_MIN;
+    incidents->ingest.went_ns = INT64_MIN;
     incidents->state.told_refused_ns = INT64_MIN;
     incidents->skipped_seen_ns = INT64_MIN;
     *ret_incidents = incidents;
@@ -149,15 +150,34 @@ void tower_incidents_note_input(struct tower_incidents *incidents,
     tower_journal_add(incidents->journal, &incident);
 }
 
+/* Has a producer just made way for one above it? Both are told of in one go, at a frame boundary.
+ */
+static bool is_takeover_by_rank(const struct tower_incidents *incidents,
+                                const struct tower_producer_info *producer, int64_t at_ns) {
+    return incidents->ingest.went_ns != INT64_MIN &&
+           at_ns - incidents->ingest.went_ns < incidents->tick_ns &&
+           producer->rank < incidents->ingest.went_rank;
+}
+
 void tower_incidents_note_producer(struct tower_incidents *incidents,
                                    const struct tower_producer_info *producer, bool is_on_air,
                                    uint64_t frame) {
     struct tower_incident incident;
-    char subject[TOWER_INCIDENT_SUBJECT_BYTES];
-    (void)snprintf(subject, sizeof subject, "producer %llu", (unsigned long long)producer->id);
+    char subject[TOWER_PRODUCER_NAME_BYTES + 48];
+    const char *name = producer->identity.name;
+    (void)snprintf(subject, sizeof subject, *name ? "%s (producer %llu)" : "%sproducer %llu", name,
+                   (unsigned long long)producer->id);
     tower_incident_init(&incident,
                         is_on_air ? TOWER_INCIDENT_PRODUCER_CAME : TOWER_INCIDENT_PRODUCER_WENT,
                         now_ns(incidents), frame, subject);
+    if (is_on_air && producer->is_chosen)
+        tower_incident_set_cause(&incident, "by-hand");
+    else if (is_on_air && is_takeover_by_rank(incidents, producer, incident.at_ns))
+        tower_incident_set_cause(&incident, "by-rank");
+    if (!is_on_air) {
+        incidents->ingest.went_ns = incident.at_ns;
+        incidents->ingest.went_rank = producer->rank;
+    }
     (void)snprintf(incident.detail, sizeof incident.detail,
                    is_on_air ? "process %ld" : "process %ld, %llu bytes", (long)producer->pid,
                    (unsigned long long)producer->bytes);

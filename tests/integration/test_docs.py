@@ -39,7 +39,7 @@ class TestManual(TowerTestCase):
     @takes(6)
     def test_it_has_every_flag_of_every_command(self):
         manual = read("man/tower.1")
-        for command in ("feed", "aircheck", "tap", "status"):
+        for command in ("feed", "aircheck", "tap", "status", "switch"):
             section = manual.split(f".Ss tower {command}")[1]
             section = re.split(r"^\.S[sh] ", section, maxsplit=1, flags=re.M)[0]
             told = set(re.findall(r"^\.It Fl -(\S+)", section, re.M))

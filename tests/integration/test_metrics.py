@@ -61,6 +61,19 @@ def clock(name, otherwise):
     return find
 
 
+def named(of_state):
+    """What the first sample of a metric by name says: of the producer connected longest."""
+    def find(status):
+        producers = status["producers"]["list"]
+        return sum(of_state(each) for each in producers if each["name"] == producers[0]["name"])
+    return find
+
+
+def has_free_labels(name):
+    """Are the values of its labels not known beforehand?"""
+    return name.endswith(("_info", "_named", "_thrown_bytes"))
+
+
 # Where a metric is more than the value of a field.
 SPECIAL = {
     ("tower_build_info", None): lambda s: 1,
@@ -69,7 +82,15 @@ SPECIAL = {
     ("tower_listeners", "sending"):
         lambda s: s["listeners"]["current"] - s["listeners"]["blocked"],
     ("tower_producers", "on air"): lambda s: len(on_air(s)),
-    ("tower_producers", "waiting"): lambda s: s["producers"]["connected"] - len(on_air(s)),
+    ("tower_producers", "waiting"):
+        lambda s: sum(each["state"] == "waiting" for each in s["producers"]["list"]),
+    ("tower_producers", "idle"):
+        lambda s: sum(each["state"] == "idle" for each in s["producers"]["list"]),
+    ("tower_producers_named", None): named(lambda each: each["state"] == "on air"),
+    ("tower_producers_thrown_bytes", None): named(lambda each: each["thrown_bytes"]),
+    ("tower_producers_on_air_seconds", None):
+        lambda s: on_air(s)[0]["since_seconds"] if on_air(s) else float("nan"),
+    ("tower_producers_chosen", None): lambda s: s["producers"]["chosen"] is not None,
     ("tower_producers_data_age_seconds", None):
         lambda s: on_air(s)[0]["seconds_since_data"] if on_air(s) else float("nan"),
     ("tower_producers_clock_ppm", None): clock("ppm", float("nan")),
@@ -93,7 +114,7 @@ def expected():
         fields = re.findall(r"`([^`]+)`", fields)
         if kind == "histogram":
             continue
-        for i, value in enumerate([None] if name.endswith("_info") else values or [None]):
+        for i, value in enumerate([None] if has_free_labels(name) else values or [None]):
             path = fields[min(i, len(fields) - 1)].replace(f"{{{label}}}", value or "")
             found[name, value] = SPECIAL.get((name, value)) or value_of(path, value, i)
     return found
@@ -173,7 +194,7 @@ class TestMetrics(TowerTestCase):
         server.wait_status(lambda s: s["title"] and s["listeners"]["with_titles"] == 1,
                            "a title is on air and one listener gets it")
         finders = expected()
-        sent = {(name, labels[0] if labels and not name.endswith("_info") else None)
+        sent = {(name, labels[0] if labels and not has_free_labels(name) else None)
                 for name, labels in metrics(server)
                 if not re.search(r"_seconds_(bucket|sum|count)$", name)}
         self.assertEqual(set(finders), sent)

@@ -29,16 +29,18 @@ struct server {
     pthread_t thread;
     const char *answer;
     size_t bytes;
-    bool is_slow; /* a byte at a time, each a packet of its own */
-    bool is_open; /* wait for the client to close first */
-    char request[4096];
+    bool is_slow;    /* a byte at a time, each a packet of its own */
+    bool is_open;    /* wait for the client to close first */
+    const char *end; /* of the request; NULL: of its header */
+    char request[8192];
 };
 
 static void *serve(void *arg) {
     struct server *server = arg;
     int fd = accept(server->listen_fd, NULL, NULL);
     size_t have = 0;
-    while (fd >= 0 && !strstr(server->request, "\r\n\r\n") && have < sizeof server->request - 1) {
+    const char *end = server->end ? server->end : "\r\n\r\n";
+    while (fd >= 0 && !strstr(server->request, end) && have < sizeof server->request - 1) {
         ssize_t n = recv(fd, server->request + have, sizeof server->request - 1 - have, 0);
         if (n <= 0)
             break;
@@ -414,11 +416,68 @@ static void nobody_there_is_said_clearly(void **state) {
     assert_null(client);
 }
 
+/* POST it, and compare what the server got. */
+static void post(const char *password, const char *body, const char *base64) {
+    static const char answer[] = "HTTP/1.1 409 Conflict\r\nContent-Length: 4\r\n\r\nno!\n";
+    struct server server = {.end = body};
+    char error[256], line[512], length[64];
+    struct tower_http_client *client = NULL;
+    start_server(&server, answer, sizeof answer - 1);
+    struct tower_http_url url = url_of(&server);
+    assert_int_equal(
+        tower_http_post(&url, password, body, GENEROUS, NULL, &client, error, sizeof error), 0);
+    assert_int_equal(tower_http_client_status(client), 409);
+    assert_int_equal(tower_http_client_read(client, error, sizeof error, GENEROUS), 4);
+    tower_http_client_free(client);
+    stop_server(&server);
+    assert_memory_equal(server.request, "POST /a?b=c HTTP/1.1\r\nHost: 127.0.0.1:", 38);
+    (void)snprintf(line, sizeof line, "\r\nAuthorization: Basic %s\r\n", base64);
+    assert_non_null(strstr(server.request, line));
+    (void)snprintf(length, sizeof length, "\r\nContent-Length: %zu\r\n", strlen(body));
+    assert_non_null(strstr(server.request, length));
+    assert_non_null(strstr(server.request, "\r\nContent-Type: application/json\r\n"));
+    assert_string_equal(strstr(server.request, "\r\n\r\n") + 4, body);
+}
+
+/* The three lengths that base64 tells apart, the digits beyond the letters, and the longest. */
+static void a_post_bears_its_password_and_its_body(void **state) {
+    (void)state;
+    char longest[TOWER_HTTP_PASSWORD_BYTES_MAX + 2], body[TOWER_HTTP_POST_BYTES_MAX + 2];
+    char base64[400] = "dG93ZXI6";
+    post("abc", "{}", "dG93ZXI6YWJj");
+    post("hackme2", "{\"producer\": \"live\"}", "dG93ZXI6aGFja21lMg==");
+    post("p\xc3\xbf\xc3\xbe", "{}", "dG93ZXI6cMO/w74=");
+    memset(longest, 'a', sizeof longest);
+    longest[TOWER_HTTP_PASSWORD_BYTES_MAX] = '\0';
+    memset(body, ' ', sizeof body);
+    body[TOWER_HTTP_POST_BYTES_MAX] = '\0';
+    for (size_t i = 0; i < TOWER_HTTP_PASSWORD_BYTES_MAX / 3; i++)
+        (void)strcat(base64, "YWFh");
+    post(longest, body, base64);
+
+    struct tower_http_url url = {.host = "127.0.0.1", .port = 1, .path = "/"};
+    struct server server = {.is_slow = false};
+    struct tower_http_client *client = NULL;
+    for (int is_body = 0; is_body < 2; is_body++) {
+        start_server(&server, "", 0);
+        url.port = server.port;
+        longest[TOWER_HTTP_PASSWORD_BYTES_MAX] = is_body ? '\0' : 'a';
+        longest[TOWER_HTTP_PASSWORD_BYTES_MAX + 1] = '\0';
+        body[TOWER_HTTP_POST_BYTES_MAX] = is_body ? ' ' : '\0';
+        body[TOWER_HTTP_POST_BYTES_MAX + 1] = '\0';
+        assert_int_equal(tower_http_post(&url, longest, body, GENEROUS, NULL, &client, NULL, 0),
+                         -EMSGSIZE);
+        assert_null(client);
+        stop_server(&server);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_read_strictly),
         cmocka_unit_test(an_address_may_be_too_long),
         cmocka_unit_test(the_request_is_as_it_should_be),
+        cmocka_unit_test(a_post_bears_its_password_and_its_body),
         cmocka_unit_test(every_kind_of_body_is_read),
         cmocka_unit_test(what_is_no_http_is_refused),
         cmocka_unit_test(a_header_has_a_limit),

@@ -8,6 +8,8 @@
 #include "history.h"
 #include "http_station.h"
 
+#include <errno.h>
+
 /* "source:hackme" */
 #define PASSWORD "Authorization: Basic c291cmNlOmhhY2ttZQ==\r\n"
 
@@ -220,8 +222,10 @@ static void options_are_answered(void **state) {
     const struct {
         const char *path;
         const char *methods;
-    } cases[] = {{"/stream", "GET, HEAD, OPTIONS"}, {"/metadata", "GET, HEAD, POST, OPTIONS"}};
-    for (size_t i = 0; i < 2; i++) {
+    } cases[] = {{"/stream", "GET, HEAD, OPTIONS"},
+                 {"/switch", "GET, HEAD, POST, OPTIONS"},
+                 {"/metadata", "GET, HEAD, POST, OPTIONS"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         static struct answer answer;
         char request[256];
         (void)snprintf(request, sizeof request,
@@ -372,6 +376,146 @@ static void icecasts_way_of_setting_titles(void **state) {
         assert_title(cases[i].title);
     }
     assert_int_equal(get("/admin/metadata?mode=updinfo&song=G")->status, 401);
+}
+
+/* ---- who is on air ---- */
+
+static struct {
+    char name[64]; /* what was asked for last; "-": nothing was */
+    int result;
+} choice;
+
+static int choose_producer(void *user, const char *name) {
+    (void)user;
+    (void)snprintf(choice.name, sizeof choice.name, "%s", name);
+    return choice.result;
+}
+
+/* Four producers: one without a name on air, two called "playlist" and one "live". */
+static int set_up_with_producers(void **state) {
+    static const char *const names[] = {"", "playlist", "live", "playlist"};
+    if (set_up_air(state) < 0)
+        return -1;
+    struct tower_pcm_socket_stats *producers = &station.status.producers;
+    producers->n_producers = 4;
+    for (size_t i = 0; i < 4; i++) {
+        producers->producers[i] = (struct tower_producer_info){.id = 8 + i, .is_on_air = i == 0};
+        (void)snprintf(producers->producers[i].identity.name, TOWER_PRODUCER_NAME_BYTES, "%s",
+                       names[i]);
+    }
+    struct tower_http_server_config config = make_config();
+    config.password = "hackme";
+    config.choose_producer = choose_producer;
+    (void)snprintf(choice.name, sizeof choice.name, "-");
+    choice.result = 0;
+    start_with(config, PLACES);
+    return 0;
+}
+
+static const struct answer *post_switch(const char *lines, const char *body) {
+    static char request[10000];
+    (void)snprintf(request, sizeof request,
+                   "POST /switch HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", lines,
+                   strlen(body), body);
+    return ask(request, false);
+}
+
+static void who_can_be_chosen_is_told(void **state) {
+    (void)state;
+    assert_string_equal(get("/switch")->body, "{\"chosen\":null,\"on_air\":\"#8\",\"names\":"
+                                              "[\"#8\",\"playlist\",\"live\"]}\n");
+    pthread_mutex_lock(&station.lock);
+    struct tower_pcm_socket_stats *producers = &station.status.producers;
+    producers->producers[0].is_on_air = false;
+    producers->producers[2].is_on_air = true;
+    (void)snprintf(producers->chosen, sizeof producers->chosen, "live");
+    pthread_mutex_unlock(&station.lock);
+    assert_string_equal(get("/switch")->body, "{\"chosen\":\"live\",\"on_air\":\"live\",\"names\":"
+                                              "[\"#8\",\"playlist\",\"live\"]}\n");
+    pthread_mutex_lock(&station.lock);
+    producers->n_producers = 0;
+    producers->chosen[0] = '\0';
+    pthread_mutex_unlock(&station.lock);
+    assert_string_equal(get("/switch")->body, "{\"chosen\":null,\"on_air\":null,\"names\":[]}\n");
+    assert_string_equal(choice.name, "-");
+}
+
+static void a_producer_is_chosen_with_the_password(void **state) {
+    (void)state;
+    static char long_body[8300];
+    const struct {
+        const char *lines;
+        const char *body;
+        int status;
+        const char *asked; /* what the ingest was asked for; "-": nothing */
+        const char *answer;
+    } cases[] = {
+        {"", "{\"producer\": \"live\"}", 401, "-", "password"},
+        {"Authorization: Basic c291cmNlOmhhY2ttRQ==\r\n", "{\"producer\": \"live\"}", 401, "-", ""},
+        {PASSWORD, "", 400, "-", "{\"producer\": \"live\"}"},
+        {PASSWORD, "[]", 400, "-", "no producer"},
+        {PASSWORD, "{}", 400, "-", "no producer"},
+        {PASSWORD, "{\"producer\": null}", 400, "-", "no producer"},
+        {PASSWORD, "{\"producer\": 8}", 400, "-", "no producer"},
+        {PASSWORD, "{\"producer\": \"li\\u0000ve\"}", 400, "-", ""},
+        {PASSWORD, "{\"producer\": \"live\", \"producer\": \"x\"}", 400, "-", "uplicate"},
+        {PASSWORD, long_body, 413, "-", ""},
+        {PASSWORD, "{\"producer\": \"live\"}", 200, "live", "{\"chosen\":\"live\","},
+        {PASSWORD, "{\"producer\": \"#8\"}", 200, "#8", "{\"chosen\":\"#8\","},
+        {PASSWORD, "{\"producer\": \"\"}", 200, "", "{\"chosen\":null,"},
+        {PASSWORD, "{\"producer\": \"auto\"}", 200, "", "{\"chosen\":null,"},
+        /* One character more than a name has: nobody's, and never cut to somebody's. */
+        {PASSWORD, "{\"producer\": \"abcdefghijklmnopqrstuvwxyz0123456\"}", 404, "-", "live"},
+    };
+    memset(long_body, ' ', sizeof long_body - 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(choice.name, sizeof choice.name, "-");
+        const struct answer *answer = post_switch(cases[i].lines, cases[i].body);
+        if (answer->status != cases[i].status || !strstr(answer->body, cases[i].answer))
+            fail_msg("%s%s: %d %s", cases[i].lines, cases[i].body, answer->status, answer->body);
+        assert_true(answer->status != 401 || http_header(answer, "WWW-Authenticate: Basic"));
+        assert_string_equal(choice.name, cases[i].asked);
+    }
+}
+
+static void who_cannot_be_chosen_is_told_why(void **state) {
+    (void)state;
+    choice.result = -ENOENT;
+    const struct answer *answer = post_switch(PASSWORD, "{\"producer\": \"nobody\"}");
+    assert_int_equal(answer->status, 404);
+    assert_non_null(strstr(answer->body, "there are: #8, playlist, live\n"));
+    pthread_mutex_lock(&station.lock);
+    station.status.producers.n_producers = 0;
+    pthread_mutex_unlock(&station.lock);
+    answer = post_switch(PASSWORD, "{\"producer\": \"nobody\"}");
+    assert_int_equal(answer->status, 404);
+    assert_non_null(strstr(answer->body, "there is none\n"));
+    choice.result = -EAGAIN;
+    answer = post_switch(PASSWORD, "{\"producer\": \"live\"}");
+    assert_int_equal(answer->status, 409);
+    assert_non_null(strstr(answer->head, "409 Conflict\r\n"));
+    assert_non_null(strstr(answer->body, "nothing to play"));
+}
+
+/* As many as there are places, with the longest names there are. */
+static void all_names_fit_into_the_answer(void **state) {
+    (void)state;
+    pthread_mutex_lock(&station.lock);
+    station.status.producers.n_producers = TOWER_PRODUCERS_MAX;
+    for (unsigned i = 0; i < TOWER_PRODUCERS_MAX; i++)
+        (void)snprintf(station.status.producers.producers[i].identity.name,
+                       TOWER_PRODUCER_NAME_BYTES, "a-name-that-is-32-characters.%03u", i);
+    pthread_mutex_unlock(&station.lock);
+    choice.result = -ENOENT;
+    const struct answer *answer = post_switch(PASSWORD, "{\"producer\": \"nobody\"}");
+    assert_int_equal(answer->status, 404);
+    assert_non_null(strstr(answer->body, "a-name-that-is-32-characters.031\n"));
+}
+
+static void nobody_chooses_where_no_password_is_set(void **state) {
+    (void)state;
+    assert_int_equal(post_switch(PASSWORD, "{\"producer\": \"live\"}")->status, 403);
+    assert_int_equal(get("/switch")->status, 200);
 }
 
 /* ---- the page ---- */
@@ -589,6 +733,46 @@ static void the_history_tells_what_has_been(void **state) {
     assert_string_equal(text, "on air: live");
 }
 
+static void say_who_is_on_air(struct tower_status *status, size_t place, bool is_chosen) {
+    struct tower_pcm_socket_stats *producers = &status->producers;
+    for (size_t i = 0; i < producers->n_producers; i++)
+        producers->producers[i].is_on_air = i == place;
+    producers->producers[place].is_chosen = is_chosen;
+    producers->takeovers++;
+    status->now_ns += S_NS / 10;
+}
+
+static void the_history_names_who_takes_the_air(void **state) {
+    (void)state;
+    static struct tower_history history;
+    struct tower_status status = make_status();
+    struct tower_pcm_socket_stats *producers = &status.producers;
+    tower_history_sample(&history, &status);
+    producers->producers[producers->n_producers++] =
+        (struct tower_producer_info){.id = 10, .pid = 12, .identity.name = "live"};
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[1].text, "live (producer 10, pid 12) connected");
+    say_who_is_on_air(&status, 2, false);
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[2].text, "live (producer 10) is on air, by rank");
+    say_who_is_on_air(&status, 1, true);
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[3].text, "producer 9 is on air, chosen by hand");
+    /* It goes, and who was on air before is back: that is no taking over. */
+    producers->producers[1] = producers->producers[2];
+    producers->producers[1].is_on_air = true;
+    producers->n_producers = 2;
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[4].text, "producer 9 (pid 0) left");
+    assert_string_equal(history.notes[5].text, "live (producer 10) is on air");
+    /* One without a name says no more than it did when there were no names. */
+    producers->producers[0].is_on_air = true;
+    producers->n_producers = 1;
+    tower_history_sample(&history, &status);
+    assert_string_equal(history.notes[6].text, "live (producer 10, pid 12) left");
+    assert_int_equal(history.n_notes, 7);
+}
+
 /* A crowd that is turned away all day leaves room for what else happens. */
 static void what_goes_on_and_on_is_noted_once_a_minute(void **state) {
     (void)state;
@@ -615,6 +799,8 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define TEST_WITH_PASSWORD(name)                                                                   \
     cmocka_unit_test_setup_teardown(name, set_up_with_password, tear_down)
+#define TEST_WITH_PRODUCERS(name)                                                                  \
+    cmocka_unit_test_setup_teardown(name, set_up_with_producers, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_stream_says_whose_it_is),
         TEST(titles_come_in_band_where_they_are_asked_for),
@@ -631,6 +817,11 @@ int main(void) {
         TEST_WITH_PASSWORD(a_body_may_come_in_chunks_and_after_a_nod),
         TEST_WITH_PASSWORD(what_stands_behind_a_body_is_no_header),
         TEST_WITH_PASSWORD(icecasts_way_of_setting_titles),
+        TEST_WITH_PRODUCERS(who_can_be_chosen_is_told),
+        TEST_WITH_PRODUCERS(a_producer_is_chosen_with_the_password),
+        TEST_WITH_PRODUCERS(who_cannot_be_chosen_is_told_why),
+        TEST_WITH_PRODUCERS(all_names_fit_into_the_answer),
+        TEST(nobody_chooses_where_no_password_is_set),
         TEST(the_page_is_served_and_trusts_only_itself),
         TEST(events_tell_all_at_first_and_then_what_changes),
         cmocka_unit_test_setup_teardown(one_who_asks_a_lot_at_once_waits_for_the_others, set_up_air,
@@ -638,6 +829,7 @@ int main(void) {
         TEST(who_comes_for_events_makes_none_for_the_others),
         TEST(who_does_not_read_events_holds_up_nobody),
         TEST(the_history_tells_what_has_been),
+        cmocka_unit_test(the_history_names_who_takes_the_air),
         cmocka_unit_test(what_goes_on_and_on_is_noted_once_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -365,6 +365,64 @@ static void test_encoder_and_producers(void **state) {
     assert_int_equal(went.frame, 6);
 }
 
+static struct tower_incident note_change(const struct tower_producer_info *went,
+                                         const struct tower_producer_info *came) {
+    if (went) {
+        tower_incidents_note_producer(fixture.incidents, went, false, 5);
+        next_of(TOWER_INCIDENT_PRODUCER_WENT);
+    }
+    tower_incidents_note_producer(fixture.incidents, came, true, 5);
+    return next_of(TOWER_INCIDENT_PRODUCER_CAME);
+}
+
+static void assert_text_has(const struct tower_incident *incident, const char *words) {
+    size_t bytes;
+    char *json = tower_incident_json(incident, &bytes);
+    assert_non_null(json);
+    if (!strstr(json, words))
+        fail_msg("%s is not in %s", words, json);
+    free(json);
+}
+
+static void test_who_took_the_air_and_why(void **state) {
+    (void)state;
+    next_of(TOWER_INCIDENT_STARTED);
+    const struct tower_producer_info list = {
+        .id = 3, .pid = 33, .identity.name = "playlist", .rank = 1};
+    const struct tower_producer_info live = {
+        .id = 4, .pid = 44, .identity.name = "live", .rank = 0};
+    struct tower_producer_info chosen = list;
+    chosen.is_chosen = true;
+
+    struct tower_incident first = note_change(NULL, &list);
+    assert_string_equal(first.subject, "playlist (producer 3)");
+    assert_string_equal(first.cause, "");
+    assert_text_has(&first, "\"text\":\"playlist (producer 3) is on air (process 33)\"");
+
+    struct tower_incident above = note_change(&list, &live);
+    assert_string_equal(above.subject, "live (producer 4)");
+    assert_string_equal(above.cause, "by-rank");
+    assert_text_has(&above,
+                    "live (producer 4) is on air, above the one before by rank (process 44)");
+
+    struct tower_incident by_hand = note_change(&live, &chosen);
+    assert_string_equal(by_hand.cause, "by-hand");
+    assert_text_has(&by_hand, "playlist (producer 3) is on air, chosen by hand (process 33)");
+
+    /* The one below is back because the other has gone: nobody took anything from anybody. */
+    assert_string_equal(note_change(&live, &list).cause, "");
+    /* And one that comes on air long after another went has taken it from nobody. */
+    tower_incidents_note_producer(fixture.incidents, &list, false, 6);
+    next_of(TOWER_INCIDENT_PRODUCER_WENT);
+    tower_clock_virtual_advance(fixture.clock, TOWER_NS_PER_S);
+    assert_string_equal(note_change(NULL, &live).cause, "");
+
+    struct tower_producer_info longest = {.id = 1, .rank = 9};
+    memset(longest.identity.name, 'x', TOWER_PRODUCER_NAME_BYTES - 1);
+    struct tower_incident cut = note_change(NULL, &longest);
+    assert_memory_equal(cut.subject, longest.identity.name, TOWER_PRODUCER_NAME_BYTES - 1);
+}
+
 static void note_fault(enum tower_input_fault fault, bool has_begun, int64_t since_ns) {
     struct tower_input_event event = {
         .fault = fault, .has_begun = has_begun, .at_ns = now_ns(), .since_ns = since_ns};
@@ -572,6 +630,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_fallback_file_fails_once_and_comes_back, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_encoder_and_producers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_took_the_air_and_why, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_process_ends_what_this_one_saw_begin, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_fault_that_ended_while_nobody_looked, setup,

@@ -41,8 +41,10 @@ static void assert_lines(const struct tower_status *status, const char *const *l
 
 static void each_family_is_whole(void **state) {
     (void)state;
-    struct tower_status status = {
-        .last_air_ns = INT64_MIN, .pump.last_emit_ns = INT64_MIN, .keeper.pid = 1};
+    struct tower_status status = {.last_air_ns = INT64_MIN,
+                                  .pump.last_emit_ns = INT64_MIN,
+                                  .keeper.pid = 1,
+                                  .producers.n_producers = 1};
     char *text = text_of(&status);
     char begun[200][80], family[80] = "", kind[16] = "", name[80], type[16];
     size_t n_begun = 0;
@@ -126,9 +128,18 @@ static void values_in_their_units(void **state) {
                                                    .past_ns = 20 * TOWER_NS_PER_S}},
         .producers = {.withheld_frames = 14,
                       .n_producers = 3,
-                      .producers = {{.id = 1, .last_data_ns = INT64_MIN},
+                      .takeovers = 7,
+                      .chosen = "live",
+                      .producers = {{.id = 1,
+                                     .last_data_ns = INT64_MIN,
+                                     .identity.name = "live",
+                                     .has_audio = true,
+                                     .thrown_bytes = 100},
                                     {.id = 2,
+                                     .identity.name = "live",
                                      .is_on_air = true,
+                                     .since_ns = 60 * TOWER_NS_PER_S,
+                                     .thrown_bytes = 28,
                                      .last_data_ns = 62 * TOWER_NS_PER_S + 250000000,
                                      .clock = {.is_known = true,
                                                .ppm = -12.5,
@@ -167,7 +178,19 @@ static void values_in_their_units(void **state) {
                               "tower_encoder_child_running 1",
                               "tower_encoder_delay_seconds 0.144",
                               "tower_producers{state=\"on air\"} 1",
-                              "tower_producers{state=\"waiting\"} 2",
+                              "tower_producers{state=\"waiting\"} 1",
+                              "tower_producers{state=\"idle\"} 1",
+                              "tower_producers_named{name=\"live\",state=\"on air\"} 1",
+                              "tower_producers_named{name=\"live\",state=\"waiting\"} 1",
+                              "tower_producers_named{name=\"live\",state=\"idle\"} 0",
+                              "tower_producers_named{name=\"\",state=\"on air\"} 0",
+                              "tower_producers_named{name=\"\",state=\"waiting\"} 0",
+                              "tower_producers_named{name=\"\",state=\"idle\"} 1",
+                              "tower_producers_thrown_bytes{name=\"live\"} 128",
+                              "tower_producers_thrown_bytes{name=\"\"} 0",
+                              "tower_producers_on_air_seconds 2.5",
+                              "tower_producers_chosen 1",
+                              "tower_producers_takeovers_total 7",
                               "tower_producers_data_age_seconds 0.25",
                               "tower_producers_clock_ppm -12.5",
                               "tower_producers_clock_spread_ppm 0.25",
@@ -203,6 +226,8 @@ static void what_never_was_is_no_number(void **state) {
                               "tower_air_frame_age_seconds NaN",
                               "tower_title_from_frame NaN",
                               "tower_producers_data_age_seconds NaN",
+                              "tower_producers_on_air_seconds NaN",
+                              "tower_producers_chosen 0",
                               "tower_producers_clock_ppm NaN",
                               "tower_producers_clock_out_of_range 0",
                               NULL,
@@ -310,7 +335,8 @@ static void list_families(char *text, FILE *out) {
     bool has_free_values = false;
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
         if (sscanf(line, "# TYPE %79s %15s", name, type) == 2) {
-            has_free_values = strstr(name, "_info") != NULL;
+            has_free_values =
+                strstr(name, "_info") || strstr(name, "_named") || strstr(name, "_thrown_bytes");
             labels_before[0] = '\0';
             (void)fprintf(out, "\n%s %s", name, type);
         }
@@ -403,7 +429,8 @@ static void read_page(FILE *families, FILE *fields) {
 static void the_page_about_it_is_true(void **state) {
     (void)state;
     struct lines sent, told, fields, fields_told;
-    struct tower_status status = {.last_air_ns = INT64_MIN, .keeper.pid = 1};
+    struct tower_status status = {
+        .last_air_ns = INT64_MIN, .keeper.pid = 1, .producers.n_producers = 1};
     char *text = text_of(&status);
     lines_begin(&sent);
     list_families(text, sent.out);

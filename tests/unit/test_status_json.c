@@ -82,8 +82,73 @@ static void every_field_of_the_status_is_documented(void **state) {
     free(documented);
 }
 
+static json_t *json_of(const struct tower_status *status) {
+    size_t bytes;
+    char *text = tower_status_json(status, &bytes);
+    json_t *json = json_loadb(text, bytes, 0, NULL);
+    assert_non_null(json);
+    free(text);
+    return json;
+}
+
+static void it_tells_who_is_on_air_and_who_waits(void **state) {
+    (void)state;
+    const struct tower_status status = {
+        .now_ns = 100 * TOWER_NS_PER_S,
+        .last_air_ns = INT64_MIN,
+        .producers = {.takeovers = 3,
+                      .chosen = "studio-2",
+                      .n_producers = 3,
+                      .producers = {{.identity = {.name = "playlist"},
+                                     .rank = 1,
+                                     .has_audio = true,
+                                     .since_ns = 70 * TOWER_NS_PER_S},
+                                    {.identity = {"studio-2", .is_live = true, .is_source = true},
+                                     .is_on_air = true,
+                                     .is_chosen = true,
+                                     .has_audio = true,
+                                     .since_ns = 95 * TOWER_NS_PER_S + TOWER_NS_PER_S / 2,
+                                     .thrown_bytes = 4608},
+                                    {.rank = 2, .since_ns = 100 * TOWER_NS_PER_S}}}};
+    json_t *json = json_of(&status);
+    json_t *producers = json_object_get(json, "producers");
+    assert_int_equal(json_integer_value(json_object_get(producers, "takeovers")), 3);
+    assert_string_equal(json_string_value(json_object_get(producers, "chosen")), "studio-2");
+    const struct {
+        const char *name, *state;
+        double since_seconds;
+        int is_live, is_source, is_chosen, is_on_air, rank, thrown_bytes;
+    } expected[] = {{"playlist", "waiting", 30, 0, 0, 0, 0, 1, 0},
+                    {"studio-2", "on air", 4.5, 1, 1, 1, 1, 0, 4608},
+                    {NULL, "idle", 0, 0, 0, 0, 0, 2, 0}};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *one = json_array_get(json_object_get(producers, "list"), i);
+        json_t *name = json_object_get(one, "name");
+        if (expected[i].name)
+            assert_string_equal(json_string_value(name), expected[i].name);
+        else
+            assert_true(json_is_null(name));
+        assert_string_equal(json_string_value(json_object_get(one, "state")), expected[i].state);
+        assert_true(json_real_value(json_object_get(one, "since_seconds")) ==
+                    expected[i].since_seconds);
+        assert_int_equal(json_is_true(json_object_get(one, "live")), expected[i].is_live);
+        assert_int_equal(json_is_true(json_object_get(one, "source")), expected[i].is_source);
+        assert_int_equal(json_is_true(json_object_get(one, "chosen")), expected[i].is_chosen);
+        assert_int_equal(json_is_true(json_object_get(one, "on_air")), expected[i].is_on_air);
+        assert_int_equal(json_integer_value(json_object_get(one, "rank")), expected[i].rank);
+        assert_int_equal(json_integer_value(json_object_get(one, "thrown_bytes")),
+                         expected[i].thrown_bytes);
+    }
+    json_decref(json);
+    const struct tower_status by_rank = {.last_air_ns = INT64_MIN};
+    json = json_of(&by_rank);
+    assert_true(json_is_null(json_object_get(json_object_get(json, "producers"), "chosen")));
+    json_decref(json);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_tells_who_is_on_air_and_who_waits),
         cmocka_unit_test(every_field_of_the_status_is_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
