@@ -126,6 +126,7 @@ function note(text, at = Date.now(), isOwn = false) {
 
 /* A line about what is on air has that origin's colour, one about trouble the colour of a warning. */
 function markOf(text) {
+  if (/producer \d+\)? is on air/.test(text) && !text.startsWith("title: ")) return "live";
   const origin = text.match(/^on air: (\w+)/);
   if (origin && ORIGINS[origin[1]]) return origin[1];
   return TROUBLE.test(text) && !text.startsWith("title: ") ? "warn" : "note";
@@ -172,8 +173,17 @@ function headline() {
     return { lamp, name, why, isAlarm: now.state === "stalled" };
   }
   if (now.state !== "on air") return { lamp: "Off air", name: "Connecting", why: "Waiting for the transmitter." };
-  const [name, why] = ORIGINS[now.origin] || [now.origin, ""];
-  return { lamp: "On air", name, why, since: now.since, origin: now.origin };
+  const [name, usual] = ORIGINS[now.origin] || [now.origin, ""];
+  const who = feeder();
+  const why = who ? `The producer ${who.name} feeds the stream${who.chosen ? ", chosen by hand" : ""}.` : usual;
+  return { lamp: "On air", name, why, since: now.since, origin: now.origin,
+    spoken: who && `On air: ${name}, ${who.name}` };
+}
+
+/* Who feeds the stream, if it has said so. */
+function feeder() {
+  const producer = now.origin === "live" && status && status.producers.list.find(({ on_air }) => on_air);
+  return producer && producer.name ? producer : null;
 }
 
 function showHeadline() {
@@ -262,17 +272,21 @@ function showSums(before) {
   }
 }
 
+const DOING = { "on air": "on air", waiting: "waits", idle: "nothing to play" };
+
+/* Who is on air, who waits, who is only there, each since when. */
 function showProducers() {
-  const items = status.producers.list.map((producer) => {
-    const quiet = producer.seconds_since_data;
-    const item = make("li", producer.on_air ? "" : "is-waiting");
-    const doing = !producer.on_air ? "waits" : quiet > 1 ? `quiet for ${duration(quiet)}` : "on air";
-    item.append(swatch(producer.on_air ? "live" : "note"),
-      make("span", "", `${producer.id}${producer.pid ? ` \u00b7 pid ${producer.pid}` : ""}`),
-      make("span", "", `${doing} \u00b7 ${duration(producer.connected_seconds)}`));
+  const order = Object.keys(DOING);
+  const list = [...status.producers.list].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
+  const items = list.map(({ id, pid, name, state, chosen, on_air, since_seconds, seconds_since_data: quiet }) => {
+    const item = make("li", on_air ? "" : "is-waiting");
+    const doing = on_air && quiet > 1 ? `quiet for ${duration(quiet)}` : `${DOING[state] || state} \u00b7 ${duration(since_seconds)}`;
+    const about = make("p", "", [name && `#${id}`, pid && `pid ${pid}`].filter(Boolean).join(" \u00b7 "));
+    if (chosen) about.append(make("span", "", "chosen by hand"));
+    item.append(swatch(on_air ? "live" : "note"), make("b", "", name || `#${id}`), make("span", "", doing), about);
     return item;
   });
-  if (!items.length) items.push(make("li", "is-waiting", "None is connected."));
+  if (!items.length) items.push(make("li", "is-none", "None is connected."));
   byId("producers").replaceChildren(...items);
 }
 

@@ -300,6 +300,8 @@ scrape_configs:
                    "the last scrape was good")
         self.assertGreater(prometheus.query('tower_frames_total{origin="grace"}')[0][1], 0)
 
+        # Nobody's name is known before anybody is there.
+        self.feed(server, "mock:tone")
         questions = dashboard_expressions()
         self.assertGreater(len(questions), 40)
         for text in questions:
