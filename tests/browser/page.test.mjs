@@ -136,15 +136,59 @@ test("the lamp, the strip and the log follow a producer", async ({ station }) =>
   await text(page, "#origin", "Live");
   assert.ok(await isLit(page));
   assert.equal(await page.locator("body").getAttribute("data-origin"), "live");
-  await text(page, "#spoken", "On air: Live");
-  await text(page, "#producers", new RegExp(`pid ${feeder.pid}.*on air`));
+  await text(page, "#spoken", /^On air: Live/);
+  await text(page, "#producers", new RegExp(`on air \u00b7 \\d+:\\d\\d.*pid ${feeder.pid}`));
   await text(page, "#track-origin", /^Live, peak/);
   await text(page, "#log", /on air: live/);
   await stop(feeder);
   await text(page, "#origin", "Tone");
   await text(page, "#producers", "None is connected.");
-  await text(page, "#log", /on air: tone.*producer \d+ \(pid \d+\) left.*on air: live.*connected/);
+  await text(page, "#log", /on air: tone.*producer \d+.*pid \d+\) left.*on air: live.*connected/);
   await close(page);
+});
+
+testAlone("it shows who is on air, who waits and who was chosen by hand", async () => {
+  const station = await new Station({ name: "Radio Havn 98.4" }).start();
+  const page = await open(station.url);
+  const producers = () => page.locator("#producers li").allTextContents();
+  const first = (wanted) => until(`the first is ${wanted}`, async () => {
+    const all = await producers();
+    if (wanted.test(all[0])) return all;
+    throw new Error(all.join(" | "));
+  });
+  await text(page, "#producers", "None is connected.");
+  const list = station.feed("mock:tone", "--name", "playlist", "--title", "Northern Line");
+  await first(/^playliston air \u00b7 \d+:\d\d#1 \u00b7 pid \d+$/);
+  const live = station.feed("mock:noise", "--name", "live");
+  const both = await first(/^liveon air \u00b7 \d+:\d\d#2 \u00b7 pid \d+$/);
+  assert.match(both[1], /^playlistwaits \u00b7 \d+:\d\d#1 \u00b7 pid \d+$/);
+  await text(page, "#why", "The producer live feeds the stream.");
+  await text(page, "#spoken", "On air: Live, live");
+  await text(page, "#log", /live \(producer 2\) is on air, by rank/);
+  await station.choose("playlist");
+  const chosen = await first(/^playliston air.*chosen by hand$/);
+  assert.match(chosen[1], /^livewaits/);
+  await text(page, "#why", "The producer playlist feeds the stream, chosen by hand.");
+  await text(page, "#spoken", "On air: Live, playlist");
+  await text(page, "#log", /playlist \(producer 1\) is on air, chosen by hand/);
+  assert.equal(await page.locator("#producers").getAttribute("aria-labelledby"), "producers-name");
+  for (const [name, dark, width] of [["dark", true, 1280], ["light", false, 1280], ["phone-dark", true, 390], ["phone-light", false, 320]]) {
+    const look = await open(station.url, { dark, width });
+    await text(look, "#producers", /chosen by hand/);
+    await shot(look, `producers-${name}`);
+    assert.ok((await look.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, name);
+    await look.evaluate(axe);
+    const { violations } = await look.evaluate(() => axe.run());
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`), []);
+    await close(look);
+  }
+  await stop(list);
+  await first(/^liveon air[^c]*$/);
+  assert.equal((await producers()).length, 1);
+  await stop(live);
+  await text(page, "#producers", "None is connected.");
+  await close(page);
+  await stop(station.server);
 });
 
 test("the meters move with the sound", async ({ station }) => {

@@ -100,13 +100,21 @@ export class Station {
     return start(["feed", source, "--socket", this.socket, ...words]);
   }
 
-  async setTitle(text) {
-    const answer = await fetch(`${this.url}metadata`, {
+  async post(path, what) {
+    const answer = await fetch(`${this.url}${path}`, {
       method: "POST",
       headers: { authorization: `Basic ${Buffer.from(`:${PASSWORD}`).toString("base64")}` },
-      body: JSON.stringify({ title: text }),
+      body: JSON.stringify(what),
     });
-    if (!answer.ok) throw new Error(`the title was not taken: ${answer.status} ${await answer.text()}`);
+    if (!answer.ok) throw new Error(`${path} was not taken: ${answer.status} ${await answer.text()}`);
+  }
+
+  setTitle(text) {
+    return this.post("metadata", { title: text });
+  }
+
+  choose(name) {
+    return this.post("switch", { producer: name });
   }
 }
 
