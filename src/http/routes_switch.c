@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* By rank again; as good as "", and easier to type. */
@@ -91,27 +92,30 @@ static int answer_none(const struct tower_routes *routes,
                        const struct tower_response_options *options,
                        struct tower_response *response) {
     struct tower_status status;
-    char names[TOWER_PRODUCERS_MAX * (TOWER_PRODUCER_NAME_BYTES + 1)] = "";
+    char *text = NULL;
     size_t i, bytes = 0;
     const json_t *name = NULL;
     tower_routes_get_status(routes, &status);
-    json_t *list = names_json(&status.producers);
-    if (!list)
+    json_t *names = names_json(&status.producers);
+    FILE *out = open_memstream(&text, &bytes);
+    if (!names || !out) {
+        json_decref(names);
+        if (out)
+            (void)fclose(out);
+        free(text);
         return -ENOMEM;
-    json_array_foreach(list, i, name) {
-        const char *text = json_string_value(name);
-        const size_t more = strlen(text);
-        if (bytes > 0) {
-            memcpy(names + bytes, ", ", 2);
-            bytes += 2;
-        }
-        memcpy(names + bytes, text, more + 1);
-        bytes += more;
     }
-    json_decref(list);
-    return tower_response_make_text(response, 404, options,
-                                    "404 Not Found: no producer of that name is connected; %s%s\n",
-                                    bytes > 0 ? "there are: " : "there is none", names);
+    (void)fprintf(out, "404 Not Found: no producer of that name is connected; there %s",
+                  json_array_size(names) > 0 ? "are:" : "is none");
+    json_array_foreach(names, i, name)(void)
+        fprintf(out, "%s %s", i > 0 ? "," : "", json_string_value(name));
+    (void)fputc('\n', out);
+    json_decref(names);
+    if (fclose(out) != 0) {
+        free(text);
+        return -ENOMEM;
+    }
+    return tower_response_make(response, 404, "text/plain; charset=utf-8", text, bytes, options);
 }
 
 static int choose(const struct tower_routes *routes, const char *name,

@@ -9,6 +9,7 @@
 #include "routes.h"
 #include "settings.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <strings.h>
 
@@ -28,7 +29,20 @@ static void get_status(void *user, struct tower_status *ret_status) {
     ret_status->state = TOWER_SERVICE_ON_AIR;
     ret_status->bitrate_bps = 128000;
     ret_status->last_air_ns = 1;
+    ret_status->producers = (struct tower_pcm_socket_stats){
+        .chosen = "live",
+        .n_producers = 2,
+        .producers = {{.id = 1, .identity.name = "live", .is_on_air = true}, {.id = 2}}};
     tower_titles_get(config.titles, &ret_status->title);
+}
+
+/* What is not a name, nor by rank, is nobody's. */
+static int choose_producer(void *user, const char *name) {
+    (void)user;
+    FUZZ_REQUIRE(strlen(name) < TOWER_PRODUCER_NAME_BYTES);
+    if (*name == '\0' || strcmp(name, "live") == 0)
+        return 0;
+    return strcmp(name, "#2") == 0 ? -EAGAIN : -ENOENT;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -65,6 +79,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         .password = "secret",
         .bitrate_bps = 128000,
         .names_server = true,
+        .choose_producer = choose_producer,
         .get_status = get_status,
         .station = {settings.name, settings.description, settings.genre, settings.url}};
     routes = (struct tower_routes){.config = &config, .history = &history, .event_places = 1};

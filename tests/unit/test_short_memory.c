@@ -25,7 +25,9 @@ static struct tower_history history;
 static struct tower_status now = {.now_ns = 2 * TOWER_NS_PER_S,
                                   .last_air_ns = INT64_MIN,
                                   .station = {"Tower", "", "", ""},
-                                  .producers.n_producers = 2,
+                                  .producers = {.n_producers = 2,
+                                                .chosen = "live",
+                                                .producers = {{.identity.name = "live"}}},
                                   .title = {.number = 1, .text = "A title"}};
 
 static char *status(size_t *ret_bytes) {
