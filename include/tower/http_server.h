@@ -1,7 +1,8 @@
 /* http_server.h - the control loop: takes connections, answers requests, hands streams over.
  *
  * One thread and one epoll. A request for the stream gets its header here and then belongs to a
- * fan-out worker; everything else is answered here, from read-only views but for titles.
+ * fan-out worker; everything else is answered here, from read-only views but for titles and who is
+ * on air.
  */
 #ifndef TOWER_HTTP_SERVER_H
 #define TOWER_HTTP_SERVER_H

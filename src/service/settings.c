@@ -147,7 +147,7 @@ const struct tower_setting tower_settings[] = {
      "where listeners reach this server, if through a proxy; playlists name it"},
     {"password_file", "--password-file", "TOWER_PASSWORD_FILE", "FILE", TOWER_SETTING_PATH,
      FIELD(password_path), 0, TOWER_CONFIG_PATH_BYTES - 1, NULL, NULL, "", NULL,
-     "its first line is the password for setting titles over HTTP; none: nobody may"},
+     "its first line is the password for titles and switching over HTTP; none: nobody may"},
     {"journal", "--journal", "TOWER_JOURNAL", "FILE", TOWER_SETTING_PATH, FIELD(journal_path), 0,
      TOWER_CONFIG_PATH_BYTES - 1, NULL, NULL, "", NULL,
      "file that incidents are written to, a line of JSON each; they are at /journal too"},
