@@ -25,6 +25,7 @@
 #include "tower/mp3.h"
 #include "tower/pcm_socket.h"
 #include "tower/producer.h"
+#include "tower/producer_identity.h"
 #include "tower/pump.h"
 #include "tower/region.h"
 #include "tower/router.h"
