@@ -64,8 +64,9 @@ class TestSwitch(TowerTestCase):
         before = self.wait_on_air(server, "playlist")
         self.assertEqual(before["producers"]["takeovers"], 0)
         self.named(server, "live")
-        status = self.wait_on_air(server, "live")
-        self.assertEqual(state_of(status, "playlist"), "waiting")
+        self.wait_on_air(server, "live")
+        # What it had sent has been on air: it waits once there is more.
+        status = server.wait_status(lambda s: state_of(s, "playlist") == "waiting", "it waits")
         self.assertEqual(status["producers"]["takeovers"], 1)
         self.assertIsNone(status["producers"]["chosen"])
         ranks = {each["name"]: each["rank"] for each in status["producers"]["list"]}
