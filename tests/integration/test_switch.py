@@ -3,6 +3,7 @@ import base64
 import http.client
 import json
 import os
+import signal
 
 from harness import TowerTestCase, takes
 import sound
@@ -118,6 +119,22 @@ class TestSwitch(TowerTestCase):
         self.programs[2].kill()
         status = self.wait_on_air(server, "live")
         self.assertIsNone(status["producers"]["chosen"])
+        self.stop(server)
+
+    @takes(12)
+    def test_the_choice_outlives_the_worker(self):
+        server = self.station()
+        self.named(server, "live")
+        self.named(server, "playlist")
+        self.assertEqual(self.switch("playlist", self.base).code, 0)
+        self.wait_on_air(server, "playlist")
+        os.kill(server.worker, signal.SIGKILL)
+        status = server.wait_status(lambda s: s["keeper"]["generation"] == 2 and on_air(s),
+                                    "another worker serves")
+        self.assertEqual(on_air(status)["name"], "playlist")
+        self.assertEqual(status["producers"]["chosen"], "playlist")
+        self.assertEqual(self.switch("--auto", self.base).code, 0)
+        self.wait_on_air(server, "live")
         self.stop(server)
 
     @takes(8)
