@@ -133,6 +133,12 @@ static void note_producer(void *user, const struct tower_producer_info *producer
                                   tower_air_frames(service->air));
 }
 
+/* On the HTTP server's thread. */
+static int choose_producer(void *user, const char *name) {
+    struct tower_service *service = user;
+    return tower_pcm_socket_choose(service->ingest, name);
+}
+
 /* On the encoder thread. */
 static void note_encoder(void *user, const struct tower_encoder_event *event) {
     struct tower_service *service = user;
@@ -484,6 +490,7 @@ static int build_ways_in_and_out(struct tower_service *service,
         .names_server = config->has_server_header,
         .max_connections = HTTP_CONNECTIONS,
         .request_timeout_ns = HTTP_REQUEST_TIMEOUT_NS,
+        .choose_producer = choose_producer,
         .get_status = tower_service_get_status,
         .user = service,
     };
