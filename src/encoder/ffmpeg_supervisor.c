@@ -71,7 +71,7 @@ int tower_ffmpeg_supervisor_new(const struct tower_ffmpeg_config *config,
     (void)snprintf(supervisor->quality, sizeof supervisor->quality, "%d", TOWER_LAME_QUALITY);
     supervisor->child = (struct tower_child)TOWER_CHILD_NONE;
     tower_mp3_cutter_init(&supervisor->cutter, config->bitrate_bps, frame_bytes);
-    tower_child_log_init(&supervisor->log, "ffmpeg");
+    tower_child_log_init(&supervisor->log, "encoder", "ffmpeg");
     *ret_supervisor = supervisor;
     return 0;
 }

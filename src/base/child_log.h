@@ -1,6 +1,6 @@
 /* child_log.h - what a child writes to stderr, line by line into our log, never too much of it. */
-#ifndef TOWER_ENCODER_CHILD_LOG_H
-#define TOWER_ENCODER_CHILD_LOG_H
+#ifndef TOWER_BASE_CHILD_LOG_H
+#define TOWER_BASE_CHILD_LOG_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -8,6 +8,7 @@
 #define TOWER_CHILD_LOG_LINE_BYTES 240
 
 struct tower_child_log {
+    const char *room;          /* constant; whose child it is */
     const char *name;          /* constant; who speaks */
     int64_t window_start_ns;   /* lines are counted from here on */
     uint32_t window_lines;     /* logged in this window */
@@ -16,10 +17,10 @@ struct tower_child_log {
     char line[TOWER_CHILD_LOG_LINE_BYTES + 1];
 };
 
-/* `name` is borrowed. */
-void tower_child_log_init(struct tower_child_log *log, const char *name);
+/* Both are borrowed. */
+void tower_child_log_init(struct tower_child_log *log, const char *room, const char *name);
 
-/* Take bytes as they come; each whole line is logged as a warning of the room "encoder", cut to
+/* Take bytes as they come; each whole line is logged as a warning of the room, cut to
  * TOWER_CHILD_LOG_LINE_BYTES, at most 20 in 10 s: what is more is counted and the count logged. */
 void tower_child_log_take(struct tower_child_log *log, int64_t now_ns, const char *data,
                           size_t bytes);

@@ -9,8 +9,8 @@
 #define WINDOW_NS (10 * TOWER_NS_PER_S)
 #define WINDOW_LINES 20
 
-void tower_child_log_init(struct tower_child_log *log, const char *name) {
-    *log = (struct tower_child_log){.name = name, .window_start_ns = INT64_MIN / 2};
+void tower_child_log_init(struct tower_child_log *log, const char *room, const char *name) {
+    *log = (struct tower_child_log){.room = room, .name = name, .window_start_ns = INT64_MIN / 2};
 }
 
 void tower_child_log_flush(struct tower_child_log *log, int64_t now_ns) {
@@ -23,7 +23,7 @@ void tower_child_log_flush(struct tower_child_log *log, int64_t now_ns) {
         log->window_start_ns = now_ns;
         log->window_lines = 0;
         if (log->suppressed_lines > 0)
-            tower_log(TOWER_LOG_WARNING, "encoder", "%s wrote %" PRIu64 " more lines, not logged",
+            tower_log(TOWER_LOG_WARNING, log->room, "%s wrote %" PRIu64 " more lines, not logged",
                       log->name, log->suppressed_lines);
         log->suppressed_lines = 0;
     }
@@ -32,7 +32,7 @@ void tower_child_log_flush(struct tower_child_log *log, int64_t now_ns) {
         return;
     }
     log->window_lines++;
-    tower_log(TOWER_LOG_WARNING, "encoder", "%s says: %s", log->name, log->line);
+    tower_log(TOWER_LOG_WARNING, log->room, "%s says: %s", log->name, log->line);
 }
 
 void tower_child_log_take(struct tower_child_log *log, int64_t now_ns, const char *data,
