@@ -5,6 +5,7 @@
 #include "cmd_journal.h"
 #include "cmd_request.h"
 #include "cmd_serve.h"
+#include "cmd_source_client.h"
 #include "cmd_status.h"
 #include "cmd_switch.h"
 #include "cmd_tap.h"
@@ -21,7 +22,7 @@
 struct command {
     const char *name;
     int (*run)(int argc, char **argv);
-    const char *help;
+    const char *help; /* NULL: it is not for people, and not in the list */
 };
 
 static const struct command commands[] = {
@@ -35,6 +36,7 @@ static const struct command commands[] = {
     {"status", tower_cmd_status, "print the state of a running transmitter"},
     {"switch", tower_cmd_switch, "say by hand which producer is on air"},
     {"journal", tower_cmd_journal, "print what happened to it"},
+    {"source-client", tower_cmd_source_client, NULL},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -53,8 +55,10 @@ static void print_usage(FILE *out) {
     (void)fputs("Usage: tower COMMAND [ARGUMENT]...\n\n"
                 "One station: PCM in, one continuous MP3 stream out.\n\nCommands:\n",
                 out);
-    for (size_t i = 0; i < COMMANDS; i++)
-        (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (commands[i].help)
+            (void)fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+    }
     (void)fputs("  help       print the help of a command, like COMMAND --help\n\n"
                 "  --version  print the version\n"
                 "  --help     print this\n\n"
