@@ -7,10 +7,11 @@
 #include <inttypes.h>
 
 #define WINDOW_NS (10 * TOWER_NS_PER_S)
-#define WINDOW_LINES 20
 
-void tower_child_log_init(struct tower_child_log *log, const char *room, const char *name) {
-    *log = (struct tower_child_log){.room = room, .name = name, .window_start_ns = INT64_MIN / 2};
+void tower_child_log_init(struct tower_child_log *log, const char *room, const char *name,
+                          uint32_t lines_max) {
+    *log = (struct tower_child_log){
+        .room = room, .name = name, .lines_max = lines_max, .window_start_ns = INT64_MIN / 2};
 }
 
 void tower_child_log_flush(struct tower_child_log *log, int64_t now_ns) {
@@ -27,7 +28,7 @@ void tower_child_log_flush(struct tower_child_log *log, int64_t now_ns) {
                       log->name, log->suppressed_lines);
         log->suppressed_lines = 0;
     }
-    if (log->window_lines >= WINDOW_LINES) {
+    if (log->window_lines >= log->lines_max) {
         log->suppressed_lines++;
         return;
     }

@@ -38,7 +38,8 @@
 /* A transmitter that takes nothing for so long is stopped, or dead with another one coming. */
 #define STALL_NS TOWER_NS_PER_S
 #define SILENT_NS (10 * TOWER_NS_PER_S)
-#define NO_SOUND_NS (15 * TOWER_NS_PER_S)
+/* Longer than a decoder may take to fail for good. */
+#define NO_SOUND_NS (20 * TOWER_NS_PER_S)
 /* Of a transmitter that stalls while the end is played out. */
 #define LAST_NS (5 * TOWER_NS_PER_S)
 #define CLOSE_MS 1000
@@ -359,6 +360,9 @@ static void see_silence(struct source_client *client, bool was_wanted) {
 
 static void step(struct source_client *client) {
     struct pollfd fds[FDS];
+    pass_on(client);
+    if (client->is_over)
+        return;
     bool was_wanted = wants_client(client);
     wait_for_something(client, fds);
     if (*client->config->is_interrupted)

@@ -26,6 +26,8 @@
 /* Read at most so much in one step; a child that floods us must not keep the encoder from LAME. */
 #define STEP_READS 8
 #define READ_BYTES 4096
+/* Of what it says, in 10 s. */
+#define LOG_LINES_MAX 20
 
 /* All of it is owned by the one thread that calls. */
 struct tower_ffmpeg_supervisor {
@@ -71,7 +73,7 @@ int tower_ffmpeg_supervisor_new(const struct tower_ffmpeg_config *config,
     (void)snprintf(supervisor->quality, sizeof supervisor->quality, "%d", TOWER_LAME_QUALITY);
     supervisor->child = (struct tower_child)TOWER_CHILD_NONE;
     tower_mp3_cutter_init(&supervisor->cutter, config->bitrate_bps, frame_bytes);
-    tower_child_log_init(&supervisor->log, "encoder", "ffmpeg");
+    tower_child_log_init(&supervisor->log, "encoder", "ffmpeg", LOG_LINES_MAX);
     *ret_supervisor = supervisor;
     return 0;
 }

@@ -29,6 +29,8 @@
 /* Before the second start in a row and those behind it. */
 #define BACKOFF_NS (TOWER_NS_PER_S / 4)
 #define LOG_ROOM "source"
+/* In 10 s: what is wrong with a stream is wrong with all of it. */
+#define LOG_LINES_MAX 4
 
 enum way { WAY_FFMPEG, WAY_WAV, WAY_L16 };
 enum { STDIN, STDOUT, STDERR, ENDED };
@@ -180,7 +182,7 @@ int tower_stream_decoder_new(const struct tower_stream_decoder_config *config,
     decoder->start_at_ns = INT64_MAX;
     decoder->unanswered_since_ns = INT64_MAX;
     (void)snprintf(decoder->log_name, sizeof decoder->log_name, "%s: ffmpeg", config->name);
-    tower_child_log_init(&decoder->log, LOG_ROOM, decoder->log_name);
+    tower_child_log_init(&decoder->log, LOG_ROOM, decoder->log_name, LOG_LINES_MAX);
     int error = open_way(decoder);
     if (error < 0)
         tower_stream_decoder_free(decoder);
