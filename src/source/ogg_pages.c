@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "OggS"
-#define MAGIC_BYTES 4
-#define VERSION_AT 4
+/* With the version behind it: another one is no page of ours. */
+#define MAGIC "OggS\0"
+#define MAGIC_BYTES 5
 #define FLAGS_AT 5
 #define SERIAL_AT 14
 #define SEGMENTS_AT 26
@@ -225,12 +225,6 @@ int tower_ogg_pages_take(struct tower_ogg_pages *pages, const uint8_t **at, size
         pages->page_bytes += n;
         *at += n;
         *left -= n;
-        /* Another version is no page of ours, and nor is what only looks like one. */
-        if (pages->page_bytes > VERSION_AT && pages->page[VERSION_AT] != 0) {
-            pages->skipped_bytes += pages->page_bytes;
-            pages->page_bytes = 0;
-            continue;
-        }
         size_t header_bytes = HEADER_BYTES;
         if (pages->page_bytes >= HEADER_BYTES)
             header_bytes += pages->page[SEGMENTS_AT];
