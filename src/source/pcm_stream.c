@@ -4,6 +4,7 @@
 #include "bounds.h"
 #include "tower/converter.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -173,6 +174,7 @@ static int convert(struct tower_pcm_stream *stream, const uint8_t *data, size_t 
 
 static int take_samples(struct tower_pcm_stream *stream, const uint8_t *data, size_t bytes) {
     size_t sample_bytes = (size_t)stream->channels * stream->word_bytes;
+    assert(sample_bytes > 0);
     if (stream->part_bytes > 0) {
         size_t missing = sample_bytes - stream->part_bytes;
         size_t n = bytes < missing ? bytes : missing;

@@ -104,9 +104,9 @@ static void test_sizes_have_a_bound(void **state) {
     assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
     memset(text + 1, ';', sizeof text - 1);
     assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
-    memcpy(text, "0\r\n", 3);
-    for (size_t i = 3; i + 3 <= sizeof text; i += 3)
-        memcpy(text + i, "a\r\n", 3);
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = "a\r\n"[i % 3];
+    text[0] = '0';
     assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
 }
 

@@ -66,9 +66,8 @@ static void on_pcm(void *user, const int16_t *samples, size_t n_samples) {
 
 static void on_title(void *user, const char *title) {
     assert_ptr_equal(user, heard);
-    assert_true(strlen(titles) + strlen(title) + 2 < sizeof titles);
-    strcat(titles, title);
-    strcat(titles, ";");
+    size_t at = strlen(titles);
+    (void)snprintf(titles + at, sizeof titles - at, "%s;", title);
 }
 
 /* With an ffmpeg that does what `script` says. */
@@ -164,8 +163,7 @@ static size_t add_opus(uint8_t serial, const char *title, unsigned n_pages) {
     size_t begin = ogg_bytes;
     size_t title_bytes = strlen(title);
     packet[16] = (char)(title_bytes + 6);
-    memcpy(packet + 20, "title=", 6);
-    memcpy(packet + 26, title, title_bytes);
+    (void)snprintf(packet + 20, sizeof packet - 20, "title=%s", title);
     add_page(serial, 2, "OpusHead, and so on.", 20);
     add_page(serial, 0, packet, 26 + title_bytes);
     size_t bytes = ogg_bytes - begin;

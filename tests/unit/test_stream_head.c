@@ -83,7 +83,6 @@ static void add_vorbis(uint32_t serial, const char *artist, const char *title, u
     size_t bytes = make_packet(packet, "\x03vorbis", 7, entries, 3);
     add_page(serial, 0, packet, bytes, false);
     memset(packet, 5, 5100);
-    memcpy(packet, "\x05vorbis", 7);
     add_page(serial, 0, packet, 5100, true);
     add_page(serial, CONTINUED, packet, 100, false);
     memset(sound, (int)serial, sizeof sound);
@@ -138,8 +137,9 @@ static struct heard hear(enum tower_stream_kind kind, size_t piece_bytes, bool i
         heard.n_changes += piece.changes_codec;
         char *title = tower_stream_head_title(head);
         if (piece.ends_head) {
-            strncat(heard.titles, title ? title : "", sizeof heard.titles / 4);
-            strcat(heard.titles, ";");
+            size_t end = strlen(heard.titles);
+            (void)snprintf(heard.titles + end, sizeof heard.titles - end, "%s;",
+                           title ? title : "");
         }
         free(title);
     }
