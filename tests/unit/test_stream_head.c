@@ -182,11 +182,13 @@ static void test_each_link_of_a_chain_has_a_head_and_a_title(void **state) {
     add_vorbis(2, "B", "second", 3);
     add_opus(3, "third", 2);
     add_opus(4, "fourth", 2);
+    size_t before = stream_bytes;
     add_vorbis(5, "C", "fifth", 0);
     struct heard heard = hear(TOWER_STREAM_OGG, 1000, true);
     assert_int_equal(heard.bytes, stream_bytes);
     assert_int_equal(heard.n_links, 4);
     assert_int_equal(heard.n_changes, 2);
+    assert_int_equal(heard.head_bytes, stream_bytes - before);
     assert_string_equal(heard.titles, "A - first;B - second;third;fourth;C - fifth;");
 }
 
