@@ -37,7 +37,10 @@ static void add_page(uint32_t serial, unsigned flags, const void *body, size_t b
                      bool goes_on) {
     uint8_t header[27 + 255] = "OggS";
     size_t n_segments = bytes / 255 + (goes_on ? 0 : 1);
-    assert_true(n_segments <= 255 && (!goes_on || bytes % 255 == 0));
+    assert_true(!goes_on || bytes % 255 == 0);
+    if (n_segments > 255)
+        fail_msg("%zu bytes do not fit into a page", bytes);
+    n_segments = n_segments > 255 ? 255 : n_segments; /* gcc does not see that it ends there */
     header[5] = (uint8_t)flags;
     for (unsigned i = 0; i < 4; i++)
         header[14 + i] = (uint8_t)(serial >> (8 * i));
