@@ -11,11 +11,13 @@
 
 #include "handover.h"
 #include "identity_wire.h"
+#include "pcm_socket_state.h"
 #include "priorities.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <sys/ioctl.h>
 
 static void test_a_fade_is_whole_frames(void **state) {
     (void)state;
@@ -313,6 +315,118 @@ static void test_killed_in_a_fade_no_sample_is_lost_or_doubled(void **state) {
     close(listen_fd);
 }
 
+/* ---- and at every instruction of one ---- */
+
+#define STEP_FADE_FRAMES 3
+#define STEP_ROUTER_FRAMES 5
+
+struct steps {
+    struct fixture *fixture;
+    int fds[2]; /* the socket's ends of the playlist's and the live one's connection */
+    uint64_t sent_bytes[2];
+    uint64_t frames_before[2]; /* whole ones that were taken */
+    uint64_t pushed_before;
+};
+
+static void serve_once(void *arg) {
+    struct steps *steps = arg;
+    tower_pcm_socket_serve(steps->fixture->socket);
+}
+
+/* What the next process would find. */
+static void look(void *arg, const int *fds) {
+    struct steps *steps = arg;
+    struct tower_region region;
+    struct tower_router *router;
+    struct tower_router_stats stats;
+    size_t lost = 0;
+    assert_int_equal(tower_router_open(steps->fixture->clock, fds[1], STEP_ROUTER_FRAMES,
+                                       SMALL_BYTES, &router, NULL),
+                     0);
+    tower_router_get_stats(router, &stats);
+    assert_int_equal(tower_ingest_memory_open(&region, fds[0], SMALL_BYTES, stats.pushed_count,
+                                              tower_clock_now_ns(steps->fixture->clock), &lost),
+                     1);
+    assert_int_equal(lost, 0);
+    const struct tower_ingest_memory *memory = region.memory;
+    struct tower_ingest_air air = tower_ingest_memory_air(memory);
+    uint64_t pushed = stats.pushed_count - steps->pushed_before;
+    unsigned done = (unsigned)pushed;
+    bool is_over = done >= STEP_FADE_FRAMES;
+    assert_int_equal(air.on_air, 1);
+    assert_int_equal(air.outgoing, is_over ? -1 : 0);
+    assert_int_equal(air.fade_done, is_over ? 0 : done);
+    assert_int_equal(air.state, 0);
+    assert_int_equal(air.is_new, done == 0);
+    for (size_t i = 0; i < 2; i++) {
+        const struct tower_ingest_entry *entry = &memory->entries[i];
+        int unread = 0;
+        assert_int_equal(ioctl(steps->fds[i], FIONREAD, &unread), 0);
+        assert_int_equal(entry->bytes, steps->sent_bytes[i] - (uint64_t)unread);
+        uint64_t taken = i == 0 && is_over ? STEP_FADE_FRAMES : pushed;
+        assert_int_equal(entry->bytes - entry->framer.filled_bytes,
+                         (steps->frames_before[i] + taken) * SMALL_BYTES);
+    }
+    tower_region_done(&region);
+    tower_router_free(router);
+}
+
+static struct tower_producer *join_at(const struct fixture *fixture, const char *name,
+                                      size_t n_frames) {
+    static int16_t samples[64 * SMALL_SAMPLES * TOWER_CHANNELS];
+    struct tower_producer *producer;
+    struct tower_producer_identity identity = {.is_live = false};
+    (void)snprintf(identity.name, sizeof identity.name, "%s", name);
+    assert_int_equal(tower_producer_connect(fixture->path, &producer), 0);
+    assert_int_equal(tower_producer_set_identity(producer, &identity), 0);
+    assert_int_equal(tower_producer_set_title(producer, name), 0);
+    assert_int_equal(tower_producer_write(producer, samples, n_frames * SMALL_SAMPLES), 0);
+    return producer;
+}
+
+static void test_at_every_instruction_of_a_fade_all_is_there_once(void **state) {
+    struct fixture *fixture = *state;
+    struct steps steps = {.fixture = fixture};
+    struct tower_pcm_socket_stats stats;
+    uint8_t frame[SMALL_BYTES];
+    struct tower_pcm_socket_config config = {.clock = fixture->clock,
+                                             .path = fixture->path,
+                                             .frame_samples = SMALL_SAMPLES,
+                                             .priorities = "live playlist",
+                                             .fade_ns = STEP_FADE_FRAMES * TOWER_NS_PER_S / 1000};
+    assert_int_equal(
+        tower_router_new(fixture->clock, STEP_ROUTER_FRAMES, SMALL_BYTES, &fixture->router), 0);
+    config.router = fixture->router;
+    assert_int_equal(tower_pcm_socket_new(&config, &fixture->socket), 0);
+    assert_int_equal(tower_pcm_socket_start(fixture->socket), 0);
+    struct tower_producer *playlist = join_at(fixture, "playlist", 30);
+    await(fixture, has_frames, STEP_ROUTER_FRAMES);
+    struct tower_producer *live = join_at(fixture, "live", 30);
+    do
+        tower_pcm_socket_get_stats(fixture->socket, &stats);
+    while (stats.takeovers == 0);
+    tower_pcm_socket_stop(fixture->socket);
+    for (size_t i = 0; i < STEP_ROUTER_FRAMES; i++)
+        assert_int_equal(tower_router_pop_frame(fixture->router, 0, frame, NULL), 1);
+    assert_int_equal(tower_pcm_socket_carried_fds(tower_pcm_socket_fd(fixture->socket),
+                                                  (int[TOWER_PRODUCERS_MAX]){0}),
+                     2);
+    const struct tower_ingest_memory *memory = fixture->socket->memory;
+    for (size_t i = 0; i < 2; i++) {
+        steps.fds[i] = atomic_load(&memory->entries[i].fd);
+        steps.sent_bytes[i] = (uint64_t)30 * SMALL_BYTES;
+        steps.frames_before[i] = i == 0 ? STEP_ROUTER_FRAMES : 0;
+    }
+    steps.pushed_before = STEP_ROUTER_FRAMES;
+    const int fds[] = {tower_pcm_socket_fd(fixture->socket), tower_router_fd(fixture->router)};
+    unsigned n_looks = kill_at_each_store(serve_once, look, &steps, fds, 2);
+    print_message("%u moments\n", n_looks);
+    assert_true(n_looks > 100);
+    assert_true(has_frames(fixture, 2 * STEP_ROUTER_FRAMES));
+    tower_producer_close(live, 0);
+    tower_producer_close(playlist, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fade_is_whole_frames),
@@ -321,6 +435,8 @@ int main(void) {
         cmocka_unit_test(test_ranks),
         cmocka_unit_test_setup_teardown(test_killed_in_a_fade_no_sample_is_lost_or_doubled, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_at_every_instruction_of_a_fade_all_is_there_once,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
