@@ -7,6 +7,7 @@
 
 #include "clock_wire.h"
 #include "fuzz.h"
+#include "identity_wire.h"
 
 #include <math.h>
 #include <fcntl.h>
