@@ -63,8 +63,8 @@ struct tower_pcm_socket_config {
     int64_t idle_ns;
     /* Names of producers with white space between, the highest first; NULL: none, all are equal. */
     const char *priorities;
-    /* After somebody has lost the air, by going or being mute, nobody that ranks no lower takes it
-     * from another for this long. 0: at once. */
+    /* For this long after somebody has lost the air, by going or being mute, nobody of a lower rank
+     * makes way to another. 0: at once. */
     int64_t settle_ns;
     /* How long the fade lasts when one takes the air from another, up to whole frames. 0: none. */
     int64_t fade_ns;

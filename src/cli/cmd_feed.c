@@ -110,8 +110,7 @@ static void draw(struct feed *feed, int64_t now_ns) {
         .position_ns = tower_samples_to_ns(position_samples, info->rate_hz),
         .length_ns = length_samples >= 0 ? tower_samples_to_ns(length_samples, info->rate_hz) : -1,
         .peak_dbfs = feed->peak_dbfs,
-        .state =
-            feed->source->live.is_away ? "no device" : tower_feed_link_state_name(feed->link.state),
+        .state = feed->source->live.is_away ? "no device" : tower_feed_link_state_name(&feed->link),
         .has_clock = clock.is_known,
         .clock_ppm = clock.ppm,
         .clock_spread_ppm = clock.spread_ppm,

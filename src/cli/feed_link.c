@@ -15,9 +15,12 @@
  * that listens reads a frame every 24 ms. */
 #define WAITING_AFTER_NS (3 * TOWER_NS_PER_S / 2)
 
-const char *tower_feed_link_state_name(enum tower_feed_link_state state) {
+const char *tower_feed_link_state_name(const struct tower_feed_link *link) {
     static const char *const names[] = {"connecting", "on air", "waiting", "reconnecting"};
-    return names[state];
+    /* What is live is taken also while another is on air, and thrown away. */
+    if (link->state == TOWER_FEED_ON_AIR && link->identity->is_live)
+        return "connected";
+    return names[link->state];
 }
 
 void tower_feed_link_init(struct tower_feed_link *link, struct tower_clock *clock, const char *path,

@@ -71,6 +71,7 @@ void tower_feed_link_set_clock(struct tower_feed_link *link,
 /* How far what was written is ahead of what is heard; 0 where that is nothing. */
 int64_t tower_feed_link_ahead_ns(struct tower_feed_link *link);
 
-const char *tower_feed_link_state_name(enum tower_feed_link_state state);
+/* For people. */
+const char *tower_feed_link_state_name(const struct tower_feed_link *link);
 
 #endif
