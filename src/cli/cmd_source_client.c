@@ -2,12 +2,12 @@
  */
 #include "cmd_source_client.h"
 
+#include "identity_wire.h"
 #include "program.h"
 #include "source_client.h"
 #include "stream_decoder.h"
 #include "tower/format.h"
 #include "tower/log.h"
-#include "tower/producer_identity.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -57,12 +57,6 @@ static int refuse(const char *what, const char *value, const char *expected) {
     return -EINVAL;
 }
 
-static bool is_name(const char *name) {
-    size_t bytes = strlen(name);
-    return bytes > 0 && bytes < TOWER_PRODUCER_NAME_BYTES &&
-           name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789._-")] == '\0';
-}
-
 /* Returns 0 to go on, 1 if that was all, -EINVAL. */
 static int parse_options(struct tower_source_client_config *config, int argc, char **argv) {
     static const struct option known[] = {{"name", required_argument, NULL, 'n'},
@@ -105,7 +99,7 @@ static int parse_options(struct tower_source_client_config *config, int argc, ch
         return refuse("argument", argv[optind], "only options");
     if (!config->name || !config->socket || !config->content_type)
         return refuse("options", "", "--name, --socket and --content-type");
-    if (!is_name(config->name))
+    if (!tower_identity_name_is_valid(config->name))
         return refuse("--name", config->name, "1 to 32 of a-z, 0-9, '.', '_' and '-'");
     if (!tower_stream_decoder_knows(config->content_type))
         return refuse("--content-type", config->content_type, "one that is understood");

@@ -391,6 +391,16 @@ static void step(struct source_client *client) {
 
 /* ---- all of it ---- */
 
+/* One that cannot say who it is waits behind all who can, and is better than none. */
+static void send_identity(struct source_client *client) {
+    struct tower_producer_identity identity = {.is_live = true, .is_source = true};
+    (void)snprintf(identity.name, sizeof identity.name, "%s", client->config->name);
+    int error = tower_producer_set_identity(client->producer, &identity);
+    if (error < 0)
+        tower_log(TOWER_LOG_WARNING, LOG_ROOM, "%s: cannot say who it is: %s", client->config->name,
+                  strerror(-error));
+}
+
 static int open_parts(struct source_client *client) {
     const struct tower_source_client_config *config = client->config;
     const struct tower_stream_decoder_config decoder = {
@@ -411,6 +421,8 @@ static int open_parts(struct source_client *client) {
         error = tower_stream_decoder_new(&decoder, &client->decoder);
     if (error == 0)
         error = tower_producer_connect(config->socket, &client->producer);
+    if (error == 0)
+        send_identity(client);
     return error;
 }
 

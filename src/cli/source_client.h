@@ -48,8 +48,8 @@ struct tower_source_client_result {
 };
 
 /* Serve the client to its end. Blocks for as long as that is. Errors, before anything was begun:
- * those of tower_producer_connect() and tower_producer_set_identity(); -ENOTSUP (the content type
- * is not understood), -ENOMEM, -EBADF (no client). */
+ * those of tower_producer_connect(); -ENOTSUP (the content type is not understood), -ENOMEM, -EBADF
+ * (no client, or `begun_fd` is no file). */
 int tower_source_client_run(const struct tower_source_client_config *config,
                             struct tower_source_client_result *ret_result);
 

@@ -494,6 +494,40 @@ class TestSourceClient(TowerTestCase):
         server.kill(signal.SIGKILL)
         self.assert_ended(program, 1, "the transmitter went away", 10)
 
+    # ---- among others ----
+
+    @takes(12)
+    def test_it_takes_the_air_from_a_playlist_and_gives_it_back(self):
+        server = self.serve("--grace", "10", "--settle", "0")
+        music = sound.write_wav(self.path("music.wav"), sound.stereo(sound.tone([400], 60)))
+        self.feed(server, music, "--name", "playlist")
+        server.wait_origin("live")
+        program, sender = self.source_client(server.socket_path, "audio/mpeg")
+        sender.begin_encoding(FORMATS["mp3"][0])
+
+        def on_air(status):
+            return [entry["name"] for entry in status["producers"]["list"]
+                    if entry["state"] == "on air"]
+        status = server.wait_status(lambda s: on_air(s) == ["live"], "it is on air", 5)
+        entry = [entry for entry in status["producers"]["list"] if entry["name"] == "live"][0]
+        self.assertTrue(entry["live"])
+        self.assertTrue(entry["source"])
+        before = status["frames_by_origin"]
+        # One of a lower name waits, and what it sends is not kept for later.
+        other, other_sender = self.source_client(server.socket_path, "audio/ogg", name="guest")
+        other_sender.begin_encoding(FORMATS["opus"][0])
+        server.wait_status(lambda s: any(entry["name"] == "guest" and
+                                         entry["thrown_bytes"] > 96000 * 4
+                                         for entry in s["producers"]["list"]), "it is thrown away")
+        self.assertEqual(on_air(server.status()), ["live"])
+        self.assertNotIn("takes nothing", other.stderr())
+        sender.hang_up()
+        self.assert_ended(program, 0, "the client hung up")
+        status = server.wait_status(lambda s: on_air(s) == ["playlist"], "the playlist is back")
+        self.assertEqual(status["frames_by_origin"]["grace"], before["grace"])
+        other_sender.hang_up()
+        self.assert_ended(other, 0, "the client hung up")
+
     # ---- usage ----
 
     @takes(2)
