@@ -317,8 +317,8 @@ static int64_t earlier(int64_t a_ns, int64_t b_ns) {
 static int64_t deadline_ns(const struct source_client *client) {
     int64_t at_ns = tower_stream_decoder_deadline_ns(client->decoder);
     if (!client->is_ending)
-        at_ns = earlier(at_ns, earlier(client->received_ns + SILENT_NS,
-                                       client->decoded_ns + NO_SOUND_NS));
+        at_ns = earlier(at_ns,
+                        earlier(client->received_ns + SILENT_NS, client->decoded_ns + NO_SOUND_NS));
     if (client->backlog.count > 0 && client->now_ns < client->hold_until_ns)
         at_ns = earlier(at_ns, client->hold_until_ns);
     else if (client->backlog.count > 0 && !client->is_stalled)

@@ -25,6 +25,8 @@
 #define PENDING_BYTES (TOWER_STREAM_HEAD_BYTES_MAX + TOWER_STREAM_PAGE_BYTES_MAX + ROOM_BYTES)
 #define READ_BYTES 16384
 #define MUTE_NS (3 * TOWER_NS_PER_S)
+/* A child that has read a page and given nothing for so long has given all that is in it. */
+#define QUIET_NS (TOWER_NS_PER_S / 20)
 #define FAILURES_MAX 5
 /* Before the second start in a row and those behind it. */
 #define BACKOFF_NS (TOWER_NS_PER_S / 4)
@@ -80,8 +82,13 @@ struct tower_stream_decoder {
     uint32_t failures;   /* in a row, without sound */
     uint32_t restarts;
     bool is_ending;   /* no more comes */
-    bool is_changing; /* the child is given its end, and `first` is the next one's first piece */
-    struct tower_stream_piece first;
+    bool is_changing; /* the child is given its end, and another begins with the new head */
+
+    /* A link of a chain that the same child goes on with waits until all before it has been heard,
+     * so that its title goes with its sound. */
+    bool is_waiting;
+    struct tower_stream_piece first; /* of it */
+    int64_t quiet_since_ns;          /* nothing more has come from the child, or gone to it */
 
     /* Since when the child has been given what it has not answered, and when it was given something
      * last. INT64_MAX: it owes nothing. */
@@ -291,11 +298,9 @@ static int start_child(struct tower_stream_decoder *decoder) {
         return -EIO;
     }
     decoder->has_child = true;
-    if (decoder->is_changing) {
-        decoder->is_changing = false;
-        put(decoder, &decoder->first);
-        return 0;
-    }
+    /* Their first piece is in the head already. */
+    decoder->is_changing = false;
+    decoder->is_waiting = false;
     size_t bytes;
     const uint8_t *head = tower_stream_head_get(decoder->head, &bytes);
     if (bytes > 0) {
@@ -366,7 +371,8 @@ static void read_pcm(struct tower_stream_decoder *decoder) {
             decoder->unanswered_since_ns = now_ns(decoder);
         return;
     }
-    decoder->unanswered_since_ns = is_awaited(decoder) ? now_ns(decoder) : INT64_MAX;
+    decoder->quiet_since_ns = now_ns(decoder);
+    decoder->unanswered_since_ns = is_awaited(decoder) ? decoder->quiet_since_ns : INT64_MAX;
     decoder->has_given = true;
     decoder->failures = 0;
     size_t bytes = decoder->out_bytes + (size_t)n;
@@ -397,11 +403,22 @@ static void write_pending(struct tower_stream_decoder *decoder) {
 
 /* It has all there is for it, and hears so. */
 static void close_stdin_if_due(struct tower_stream_decoder *decoder) {
-    if ((!decoder->is_ending && !decoder->is_changing) || decoder->pending_bytes > 0 ||
-        decoder->child.stdin_fd < 0)
+    bool is_its_end = decoder->is_changing || (decoder->is_ending && !decoder->is_waiting);
+    if (!is_its_end || decoder->pending_bytes > 0 || decoder->child.stdin_fd < 0)
         return;
     tower_fd_close(&decoder->child.stdin_fd);
     decoder->unanswered_since_ns = now_ns(decoder);
+}
+
+/* Is what was before the link that waits heard? */
+static void let_link_in(struct tower_stream_decoder *decoder, bool wants_pcm) {
+    int64_t now = now_ns(decoder);
+    if (!wants_pcm || decoder->pending_bytes > 0)
+        decoder->quiet_since_ns = now;
+    if (!decoder->is_waiting || now - decoder->quiet_since_ns < QUIET_NS)
+        return;
+    decoder->is_waiting = false;
+    put(decoder, &decoder->first);
 }
 
 static bool is_mute(const struct tower_stream_decoder *decoder) {
@@ -418,7 +435,7 @@ bool tower_stream_decoder_has_room(const struct tower_stream_decoder *decoder) {
     if (decoder->pcm)
         return true;
     return decoder->child.pid > 0 && decoder->child.stdin_fd >= 0 && !decoder->is_changing &&
-           !decoder->is_ending && decoder->pending_bytes < ROOM_BYTES;
+           !decoder->is_waiting && !decoder->is_ending && decoder->pending_bytes < ROOM_BYTES;
 }
 
 int tower_stream_decoder_give(struct tower_stream_decoder *decoder, const uint8_t **at,
@@ -441,8 +458,11 @@ int tower_stream_decoder_give(struct tower_stream_decoder *decoder, const uint8_
             continue;
         if (piece.changes_codec) {
             decoder->is_changing = true;
-            decoder->first = piece;
             close_stdin_if_due(decoder);
+        } else if (piece.begins_link) {
+            decoder->is_waiting = true;
+            decoder->first = piece;
+            decoder->quiet_since_ns = now_ns(decoder);
         } else {
             put(decoder, &piece);
         }
@@ -484,6 +504,9 @@ int64_t tower_stream_decoder_deadline_ns(const struct tower_stream_decoder *deco
         decoder->unanswered_since_ns < INT64_MAX - MUTE_NS &&
         decoder->unanswered_since_ns + MUTE_NS < deadline_ns)
         deadline_ns = decoder->unanswered_since_ns + MUTE_NS;
+    if (decoder->has_child && decoder->is_waiting &&
+        decoder->quiet_since_ns + QUIET_NS < deadline_ns)
+        deadline_ns = decoder->quiet_since_ns + QUIET_NS;
     return deadline_ns;
 }
 
@@ -502,6 +525,7 @@ int tower_stream_decoder_step(struct tower_stream_decoder *decoder, bool wants_p
         read_pcm(decoder);
     if (fds[STDIN].revents && child->stdin_fd >= 0)
         write_pending(decoder);
+    let_link_in(decoder, wants_pcm);
     close_stdin_if_due(decoder);
     int error = 0;
     if (fds[ENDED].revents && child->pid > 0 && tower_child_poll(child, &status) != 0)

@@ -349,6 +349,10 @@ class TestSourceClient(TowerTestCase):
         self.assertEqual(sound.silences(heard[:11 * sound.RATE], 0.03), [])
         self.assertEqual([text for _, text in transmitter.titles],
                          [f"Tower - Song {number}" for number in range(len(links))])
+        for number, (sample, _) in enumerate(transmitter.titles):
+            # On a machine with other work it may come early, but not as early as the song before.
+            self.assertGreater(sample / sound.RATE, 2 * number - 1.9)
+            self.assertLess(sample / sound.RATE, 2 * number + 0.15)
         self.assertNotIn("started anew", program.stderr())
         self.assertNotIn("non monotonically", program.stderr())
 

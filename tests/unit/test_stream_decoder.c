@@ -27,6 +27,7 @@ static struct tower_stream_decoder *decoder;
 static uint8_t heard[1024 * 1024];
 static size_t n_heard;
 static char titles[256];
+static int64_t turn_ns; /* of virtual time */
 
 static int make_folder(void **state) {
     (void)state;
@@ -78,6 +79,7 @@ static void open_decoder(const char *content_type, const char *script) {
     write_file(starts, "");
     n_heard = 0;
     titles[0] = '\0';
+    turn_ns = 0;
     assert_int_equal(tower_clock_virtual_new(1000, &test_clock), 0);
     const struct tower_stream_decoder_config config = {
         .clock = test_clock,
@@ -100,6 +102,7 @@ static int turn(bool wants_pcm) {
     struct pollfd fds[TOWER_STREAM_DECODER_FDS];
     tower_stream_decoder_poll(decoder, wants_pcm, fds);
     assert_true(poll(fds, TOWER_STREAM_DECODER_FDS, 2) >= 0);
+    tower_clock_virtual_advance(test_clock, turn_ns);
     return tower_stream_decoder_step(decoder, wants_pcm, fds);
 }
 
@@ -263,6 +266,7 @@ static void test_another_codec_takes_another_decoder(void **state) {
     add_speex(3, 7);
     add_opus(4, "three", 4);
     open_decoder("application/ogg", "exec cat");
+    turn_ns = TOWER_NS_PER_S / 100;
     assert_int_equal(give(ogg, ogg_bytes), 0);
     await_end();
     /* What is not a whole sample of one is not the next one's. */
@@ -270,6 +274,36 @@ static void test_another_codec_takes_another_decoder(void **state) {
     assert_int_equal(n_starts(), 3);
     assert_int_equal(tower_stream_decoder_restarts(decoder), 0);
     assert_string_equal(titles, "one;two!;;three;");
+    close_decoder();
+}
+
+static void test_a_link_waits_until_all_before_it_is_heard(void **state) {
+    (void)state;
+    ogg_bytes = 0;
+    add_opus(1, "eleven", 3);
+    size_t link_bytes = ogg_bytes;
+    add_opus(2, "twelve", 3);
+    add_opus(3, "twenty", 3);
+    assert_int_equal(link_bytes % TOWER_SAMPLE_BYTES, 0);
+    open_decoder("application/ogg", "exec cat");
+    await_starts(1);
+    const uint8_t *at = ogg;
+    size_t left = ogg_bytes;
+    static const char *const expected[] = {"eleven;", "eleven;twelve;", "eleven;twelve;twenty;"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(tower_stream_decoder_give(decoder, &at, &left), 0);
+        assert_string_equal(titles, expected[i]);
+        await_bytes((i + 1) * link_bytes);
+        for (int n = 0; n < 20; n++)
+            assert_int_equal(turn(true), 0);
+        assert_int_equal(n_heard, (i + 1) * link_bytes);
+        assert_string_equal(titles, expected[i]);
+        tower_clock_virtual_advance(test_clock, TOWER_NS_PER_S / 20);
+        assert_int_equal(turn(true), 0);
+    }
+    await_end();
+    assert_int_equal(n_starts(), 1);
+    assert_memory_equal(heard, ogg, ogg_bytes);
     close_decoder();
 }
 
@@ -402,6 +436,7 @@ int main(void) {
         cmocka_unit_test(test_all_goes_through_to_its_end),
         cmocka_unit_test(test_a_decoder_started_anew_is_given_the_head),
         cmocka_unit_test(test_another_codec_takes_another_decoder),
+        cmocka_unit_test(test_a_link_waits_until_all_before_it_is_heard),
         cmocka_unit_test(test_five_failures_without_sound_are_the_end),
         cmocka_unit_test(test_failures_with_sound_are_not),
         cmocka_unit_test(test_one_that_takes_and_gives_nothing_is_started_anew),
