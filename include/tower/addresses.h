@@ -6,11 +6,23 @@
 #ifndef TOWER_ADDRESSES_H
 #define TOWER_ADDRESSES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 /* The place of an address that is not counted. */
 #define TOWER_ADDRESS_NONE UINT32_MAX
+
+/* What an address is counted by. */
+struct tower_network {
+    uint64_t number; /* the IPv4 address, or the first half of the IPv6 address */
+    bool is_ipv6;
+};
+
+/* The network of `address`, whole as accept() gives it. Returns false for any family but IPv4 and
+ * IPv6. */
+bool tower_network_of(const struct sockaddr *address, struct tower_network *ret_network);
+bool tower_network_is_equal(struct tower_network a, struct tower_network b);
 
 struct tower_addresses;
 

@@ -62,9 +62,11 @@ struct tower_config {
     char description[TOWER_CONFIG_TEXT_BYTES];
     char genre[TOWER_CONFIG_TEXT_BYTES];
     char url[TOWER_CONFIG_TEXT_BYTES];
-    char public_url[TOWER_CONFIG_TEXT_BYTES];    /* "": as the client asks */
-    char password_path[TOWER_CONFIG_PATH_BYTES]; /* "": none */
-    char journal_path[TOWER_CONFIG_PATH_BYTES];  /* "": none */
+    char public_url[TOWER_CONFIG_TEXT_BYTES];           /* "": as the client asks */
+    char password_path[TOWER_CONFIG_PATH_BYTES];        /* "": none */
+    char source_password_path[TOWER_CONFIG_PATH_BYTES]; /* "": none; as the next */
+    char source_users_path[TOWER_CONFIG_PATH_BYTES];
+    char journal_path[TOWER_CONFIG_PATH_BYTES]; /* "": none */
     uint32_t journal_bytes;
     bool has_server_header;
     bool is_realtime;
@@ -110,6 +112,20 @@ int tower_config_read_arguments(struct tower_config *config, int argc, char *con
 int tower_config_read_password(const struct tower_config *config,
                                char ret_password[TOWER_CONFIG_PASSWORD_BYTES], char *error,
                                size_t error_bytes);
+
+/* Bears the source password where no source_password_file does. No setting: nothing prints it. */
+#define TOWER_CONFIG_SOURCE_PASSWORD_VARIABLE "TOWER_SOURCE_PASSWORD"
+
+struct tower_source_users; /* src/http/source_users.h */
+
+/* Read who may be a source client: the password in the first line of source_password_file, or else
+ * in TOWER_SOURCE_PASSWORD, and the users in source_users_file, a "user:password" or
+ * "user:password:mount,mount" in each line. Replaces what is in `ret_users`, which may be NULL, and
+ * is a megabyte's twentieth large. Errors: as above, and `error` shows nothing that is in a file or
+ * in the variable. */
+int tower_config_read_source_users(const struct tower_config *config,
+                                   struct tower_source_users *ret_users, char *error,
+                                   size_t error_bytes);
 
 /* Print every setting, its value, and where it came from, in the form the file takes. TOWER_*
  * variables that are no setting are pointed at in a comment. */

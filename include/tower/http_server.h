@@ -22,6 +22,19 @@
 #define TOWER_HTTP_LISTEN_FDS_MAX 16
 
 struct tower_http_server;
+struct tower_source_users; /* src/http/source_users.h */
+
+/* Source clients, who send sound over HTTP. Borrowed. */
+struct tower_http_sources {
+    const struct tower_source_users *users; /* who may; NULL: nobody */
+    const char *program;                    /* this one, to be run as `tower source-client` */
+    const char *socket_path;                /* of the PCM socket */
+    const char *ffmpeg;
+    /* Send a title to the source client of that name; called on the server's thread; `user` is the
+     * server's. Errors: -ENOENT (there is none), -EAGAIN (it does not read), -EINVAL (not UTF-8).
+     * NULL: there is no way to. */
+    int (*send_title)(void *user, const char *name, const char *text);
+};
 
 struct tower_http_server_config {
     struct tower_clock *clock;
@@ -41,8 +54,11 @@ struct tower_http_server_config {
     struct tower_journal *journal;     /* NULL: there is none to show */
     struct tower_taps *taps;           /* NULL: nobody taps */
     struct tower_station station;
-    const char *public_url;     /* where clients reach this server; "": as they ask */
-    const char *password;       /* to set titles and say who is on air; "": nobody may */
+    const char *public_url;    /* where clients reach this server; "": as they ask */
+    const char *password;      /* to set titles and say who is on air; "": nobody may */
+    int64_t wrong_password_ns; /* its answer is held back so long, and longer for each further one
+                                  from that address; 0: not at all */
+    struct tower_http_sources sources;
     uint32_t bitrate_bps;       /* of the stream */
     bool names_server;          /* say in each answer which program this is */
     uint32_t max_connections;   /* requests read or answered at once; 1 to 65536 */

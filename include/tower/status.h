@@ -49,6 +49,15 @@ struct tower_keeper_status {
     char request_error[TOWER_REQUEST_ERROR_BYTES]; /* why the last was refused; "": it was not */
 };
 
+/* Source clients: who sends sound over HTTP. */
+struct tower_sources_stats {
+    uint64_t running;          /* now */
+    uint64_t accepted;         /* handed to a process of their own, of this worker's */
+    uint64_t refused_password; /* a wrong one, or tried again too soon */
+    uint64_t refused_busy;     /* the mount was in use, or all places were */
+    uint64_t refused_type;     /* of what they would send */
+};
+
 struct tower_status {
     enum tower_service_state state;
     int64_t now_ns;     /* on the clock */
@@ -71,6 +80,7 @@ struct tower_status {
     /* Filled in by the HTTP server. */
     struct tower_station station;
     uint64_t listeners_refused_address; /* too many from theirs; not in listeners.refused */
+    struct tower_sources_stats sources;
 };
 
 /* "starting", "on air", "stalled", "stopping". */

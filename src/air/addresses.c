@@ -18,14 +18,9 @@
 
 #define PLACES_MAX 1048576
 
-struct key {
-    uint64_t network; /* the IPv4 address, or the first half of the IPv6 address */
-    bool is_ipv6;
-};
-
 struct node {
     /* Owned by the thread that enters. Links are places plus 1; 0 ends a list. */
-    struct key key;
+    struct tower_network key;
     uint32_t next; /* with the same hash, or the next free one */
 
     /* Atomic, written by anyone. */
@@ -82,12 +77,11 @@ void tower_addresses_free(struct tower_addresses *addresses) {
     free(addresses);
 }
 
-/* Returns false for a family that is not counted. */
-static bool find_key(const struct sockaddr *address, struct key *ret_key) {
+bool tower_network_of(const struct sockaddr *address, struct tower_network *ret_network) {
     if (address->sa_family == AF_INET) {
         struct sockaddr_in ipv4;
         memcpy(&ipv4, address, sizeof ipv4);
-        *ret_key = (struct key){.network = ntohl(ipv4.sin_addr.s_addr)};
+        *ret_network = (struct tower_network){.number = ntohl(ipv4.sin_addr.s_addr)};
         return true;
     }
     if (address->sa_family != AF_INET6)
@@ -96,21 +90,21 @@ static bool find_key(const struct sockaddr *address, struct key *ret_key) {
     memcpy(&ipv6, address, sizeof ipv6);
     bool is_mapped = IN6_IS_ADDR_V4MAPPED(&ipv6.sin6_addr);
     const uint8_t *bytes = ipv6.sin6_addr.s6_addr + (is_mapped ? 12 : 0);
-    uint64_t network = 0;
+    uint64_t number = 0;
     for (int i = 0; i < (is_mapped ? 4 : 8); i++)
-        network = network << 8 | bytes[i];
-    *ret_key = (struct key){.network = network, .is_ipv6 = !is_mapped};
+        number = number << 8 | bytes[i];
+    *ret_network = (struct tower_network){.number = number, .is_ipv6 = !is_mapped};
     return true;
 }
 
-static bool is_equal(struct key a, struct key b) {
-    return a.network == b.network && a.is_ipv6 == b.is_ipv6;
+bool tower_network_is_equal(struct tower_network a, struct tower_network b) {
+    return a.number == b.number && a.is_ipv6 == b.is_ipv6;
 }
 
 /* Every bit of the network bears on the chain, in a way that only who knows the seed can foresee.
  */
-static uint32_t *chain_of(struct tower_addresses *addresses, struct key key) {
-    uint64_t hash = key.network ^ addresses->seed[0];
+static uint32_t *chain_of(struct tower_addresses *addresses, struct tower_network key) {
+    uint64_t hash = key.number ^ addresses->seed[0];
     for (int round = 0; round < 3; round++) {
         hash ^= hash >> 32;
         hash *= addresses->seed[1] | 1;
@@ -120,10 +114,10 @@ static uint32_t *chain_of(struct tower_addresses *addresses, struct key key) {
 }
 
 /* Returns a place, or TOWER_ADDRESS_NONE. */
-static uint32_t find(struct tower_addresses *addresses, struct key key) {
+static uint32_t find(struct tower_addresses *addresses, struct tower_network key) {
     for (uint32_t link = *chain_of(addresses, key); link != 0;
          link = addresses->nodes[link - 1].next) {
-        if (is_equal(addresses->nodes[link - 1].key, key))
+        if (tower_network_is_equal(addresses->nodes[link - 1].key, key))
             return link - 1;
     }
     return TOWER_ADDRESS_NONE;
@@ -147,7 +141,7 @@ static void take_back_empty_nodes(struct tower_addresses *addresses) {
 }
 
 /* A node for `key`, linked, with nobody in it. There is one: fewer than half of them count. */
-static uint32_t make_node(struct tower_addresses *addresses, struct key key) {
+static uint32_t make_node(struct tower_addresses *addresses, struct tower_network key) {
     if (addresses->first_free == 0 && addresses->n_touched == addresses->n_nodes)
         take_back_empty_nodes(addresses);
     uint32_t place = addresses->first_free - 1;
@@ -165,8 +159,8 @@ static uint32_t make_node(struct tower_addresses *addresses, struct key key) {
 
 int tower_addresses_enter(struct tower_addresses *addresses, const struct sockaddr *address,
                           uint32_t *ret_place) {
-    struct key key;
-    if (!find_key(address, &key)) {
+    struct tower_network key;
+    if (!tower_network_of(address, &key)) {
         *ret_place = TOWER_ADDRESS_NONE;
         return 0;
     }

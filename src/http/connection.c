@@ -94,10 +94,16 @@ static int on_headers_complete(http_parser *parser) {
         return refuse(connection, 505, "only HTTP/1.0 and HTTP/1.1 are spoken here");
     request->minor_version = parser->http_minor;
     request->keeps_alive = http_should_keep_alive(parser);
+    request->is_chunked = parser->flags & F_CHUNKED;
+    if (request->method == HTTP_PUT || request->method == HTTP_SOURCE) {
+        /* What follows may be audio without end: it is for another to read. */
+        request->keeps_alive = false;
+        return 1;
+    }
     if (request->method != HTTP_GET && request->method != HTTP_HEAD &&
         request->method != HTTP_POST && request->method != HTTP_OPTIONS) {
         /* Nothing but these is answered with what was asked for, so what else such a request
-         * carries (a SOURCE client sends audio without end) is not waited for. */
+         * carries is not waited for. */
         request->keeps_alive = false;
         connection->is_complete = true;
         return -1;
@@ -144,6 +150,7 @@ void tower_connection_reset_request(struct tower_connection *connection) {
     connection->request.method = HTTP_GET;
     connection->request.minor_version = 1;
     connection->request.keeps_alive = false;
+    connection->request.is_chunked = false;
     connection->request.target_bytes = 0;
     connection->request.target[0] = '\0';
     connection->request.body_bytes = 0;

@@ -13,6 +13,7 @@
 
 enum tower_connection_state {
     TOWER_CONNECTION_READING,   /* a request is awaited, or part of it is there */
+    TOWER_CONNECTION_HELD,      /* its answer is ready, and held back */
     TOWER_CONNECTION_ANSWERING, /* nothing is read until the answer has gone out */
     TOWER_CONNECTION_EVENTS,    /* gets events, with nothing more to ask */
     TOWER_CONNECTION_LINGERING, /* answered and shut; reads on until the client closes too */

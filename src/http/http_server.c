@@ -83,14 +83,18 @@ static int add_to_epoll(int epoll_fd, int fd, uint32_t events, uint64_t token) {
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+static bool are_sound(const struct tower_http_sources *sources) {
+    return !sources->users || (sources->program && sources->socket_path && sources->ffmpeg);
+}
+
 int tower_http_server_new(const struct tower_http_server_config *config,
                           struct tower_http_server **ret_server) {
     if (!config->clock || (!config->host && config->n_listen_fds == 0) || !config->air ||
         !config->get_status || !config->station.name || !config->station.description ||
         !config->station.genre || !config->station.url || !config->public_url ||
-        !config->password || (config->n_fanouts > 0 && !config->fanouts) ||
-        config->max_connections == 0 || config->max_connections > CONNECTIONS_MAX ||
-        config->request_timeout_ns <= 0)
+        !config->password || config->wrong_password_ns < 0 || !are_sound(&config->sources) ||
+        (config->n_fanouts > 0 && !config->fanouts) || config->max_connections == 0 ||
+        config->max_connections > CONNECTIONS_MAX || config->request_timeout_ns <= 0)
         return -EINVAL;
     struct tower_http_server *server = calloc(1, sizeof *server);
     if (!server)
@@ -98,6 +102,7 @@ int tower_http_server_new(const struct tower_http_server_config *config,
     server->config = *config;
     server->routes.config = &server->config;
     server->routes.history = &server->history;
+    server->routes.guard.first_ns = config->wrong_password_ns;
     server->first_free = NO_CONNECTION;
     server->next_deadline_ns = INT64_MAX;
     server->accept_again_ns = INT64_MIN;
@@ -258,10 +263,26 @@ static void hand_to_taps(struct tower_http_server *server, struct tower_connecti
         tower_fd_close(&fd);
 }
 
+/* Likewise, of a source client, with what it has sent behind its request. */
+static void hand_to_source(struct tower_http_server *server, struct tower_connection *connection) {
+    (void)epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    (void)tower_routes_start_source(&server->routes, &connection->request, &connection->response,
+                                    connection->fd, connection->input + connection->input_start,
+                                    connection->input_end - connection->input_start);
+    close_connection(server, connection);
+}
+
 static void start_answer(struct tower_http_server *server, struct tower_connection *connection) {
     connection->state = TOWER_CONNECTION_ANSWERING;
     connection->n_requests++;
     set_deadline(server, connection, server->config.request_timeout_ns);
+}
+
+/* It goes out at the deadline; until then nothing of the client is read. */
+static void hold_answer(struct tower_http_server *server, struct tower_connection *connection) {
+    connection->state = TOWER_CONNECTION_HELD;
+    set_deadline(server, connection, connection->response.hold_ns);
+    watch(server, connection, 0);
 }
 
 /* Put into the connection's answer how things are, or were at the last sample. Returns false, and
@@ -295,6 +316,10 @@ static bool finish_answer(struct tower_http_server *server, struct tower_connect
     }
     if (next == TOWER_RESPONSE_TAP && !server->is_finishing) {
         hand_to_taps(server, connection);
+        return false;
+    }
+    if (next == TOWER_RESPONSE_SOURCE && !server->is_finishing) {
+        hand_to_source(server, connection);
         return false;
     }
     tower_response_done(&connection->response);
@@ -356,6 +381,10 @@ static bool step(struct tower_http_server *server, struct tower_connection *conn
                 close_connection(server, connection);
                 return false;
             }
+            if (connection->response.hold_ns > 0) {
+                hold_answer(server, connection);
+                return false;
+            }
             start_answer(server, connection);
             return true;
         }
@@ -366,6 +395,8 @@ static bool step(struct tower_http_server *server, struct tower_connection *conn
             watch(server, connection, EPOLLIN);
         else
             close_connection(server, connection);
+        return false;
+    case TOWER_CONNECTION_HELD:
         return false;
     case TOWER_CONNECTION_ANSWERING:
         n = tower_connection_write(connection);
@@ -408,6 +439,7 @@ static bool is_dispensable(const struct tower_http_server *server,
     if (connection->fd < 0 || connection->state == TOWER_CONNECTION_EVENTS)
         return false;
     if (connection->state == TOWER_CONNECTION_LINGERING ||
+        connection->state == TOWER_CONNECTION_HELD ||
         (connection->state == TOWER_CONNECTION_READING && connection->n_requests > 0 &&
          !tower_connection_is_mid_request(connection)))
         return true;
@@ -493,6 +525,11 @@ static void accept_connections(struct tower_http_server *server) {
 
 static void expire(struct tower_http_server *server, struct tower_connection *connection) {
     struct tower_request *request = &connection->request;
+    if (connection->state == TOWER_CONNECTION_HELD) {
+        start_answer(server, connection);
+        advance(server, connection);
+        return;
+    }
     if (connection->state != TOWER_CONNECTION_READING ||
         !tower_connection_is_mid_request(connection)) {
         close_connection(server, connection);
@@ -557,6 +594,7 @@ static void sample(struct tower_http_server *server) {
         server->next_sample_ns = server->now_ns + SAMPLE_NS;
     struct tower_status last = server->last;
     tower_routes_get_status(&server->routes, &server->last);
+    tower_routes_look_after_sources(&server->routes, &server->last);
     tower_history_sample(&server->history, &server->last);
     tower_routes_history_changed(&server->routes);
     bool is_time_for_status = server->n_samples++ % SAMPLES_A_STATUS == 0;
@@ -632,6 +670,7 @@ static void finish(struct tower_http_server *server) {
     for (uint32_t i = 0; i < server->n_touched; i++) {
         struct tower_connection *connection = &server->connections[i];
         if (connection->fd >= 0 && (connection->state == TOWER_CONNECTION_READING ||
+                                    connection->state == TOWER_CONNECTION_HELD ||
                                     connection->state == TOWER_CONNECTION_EVENTS))
             close_connection(server, connection);
     }

@@ -405,6 +405,19 @@ static void write_listeners(struct tower_exposition *to, const struct tower_stat
                            (double)listeners->phase_groups);
 }
 
+static void write_sources(struct tower_exposition *to, const struct tower_sources_stats *sources) {
+    tower_exposition_gauge(to, "tower_sources", "Source clients that send, or are about to.",
+                           (double)sources->running);
+    tower_exposition_counter(to, "tower_sources_accepted_total", "Source clients that were let in.",
+                             sources->accepted);
+    tower_exposition_family(to, "tower_sources_refused_total", TOWER_METRIC_COUNTER,
+                            "Source clients turned away: a wrong password, no place, or nothing "
+                            "that can be decoded.");
+    tower_exposition_labelled(to, "reason", "password", (double)sources->refused_password);
+    tower_exposition_labelled(to, "reason", "busy", (double)sources->refused_busy);
+    tower_exposition_labelled(to, "reason", "type", (double)sources->refused_type);
+}
+
 static void write_taps(struct tower_exposition *to, const struct tower_taps_stats *taps) {
     tower_exposition_gauge(to, "tower_taps", "Clients that take the programme as PCM.",
                            (double)taps->taps);
@@ -445,6 +458,7 @@ char *tower_metrics_text(const struct tower_status *status, size_t *ret_bytes) {
     write_fallback(&to, &status->fallback);
     write_listeners(&to, status);
     write_taps(&to, &status->taps);
+    write_sources(&to, &status->sources);
     /* A stream that once failed may close well. */
     bool has_failed = to.has_failed || ferror(out);
     if (fclose(out) != 0 || has_failed) {

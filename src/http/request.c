@@ -13,6 +13,7 @@ static const char *const field_names[TOWER_REQUEST_FIELD_COUNT] = {
     [TOWER_REQUEST_HOST] = "host",
     [TOWER_REQUEST_AUTHORIZATION] = "authorization",
     [TOWER_REQUEST_EXPECT] = "expect",
+    [TOWER_REQUEST_CONTENT_TYPE] = "content-type",
     [TOWER_REQUEST_ICY_METADATA] = "icy-metadata",
     [TOWER_REQUEST_FORWARDED_HOST] = "x-forwarded-host",
     [TOWER_REQUEST_FORWARDED_PROTO] = "x-forwarded-proto",
@@ -123,22 +124,22 @@ static int decode_base64(const char *text, uint8_t *ret_bytes) {
     return n;
 }
 
-bool tower_request_has_password(const struct tower_request *request, const char *password) {
+bool tower_request_login(const struct tower_request *request,
+                         struct tower_request_login *ret_login) {
     const char *field = request->fields[TOWER_REQUEST_AUTHORIZATION];
-    uint8_t bytes[TOWER_HTTP_FIELD_BYTES_MAX];
-    if (*password == '\0' || strncasecmp(field, "basic ", 6) != 0)
+    if (strncasecmp(field, "basic ", 6) != 0)
         return false;
-    int n = decode_base64(field + 6 + strspn(field + 6, " "), bytes);
-    const uint8_t *colon = n > 0 ? memchr(bytes, ':', (size_t)n) : NULL;
+    int n = decode_base64(field + 6 + strspn(field + 6, " "), ret_login->bytes);
+    const unsigned char *colon = n > 0 ? memchr(ret_login->bytes, ':', (size_t)n) : NULL;
     if (!colon)
         return false;
-    const uint8_t *given = colon + 1;
-    size_t given_bytes = (size_t)(bytes + n - given);
-    size_t password_bytes = strlen(password);
-    unsigned difference = given_bytes != password_bytes;
-    for (size_t i = 0; i < given_bytes; i++)
-        difference |= (unsigned)(given[i] ^ (uint8_t)password[i % password_bytes]);
-    return difference == 0;
+    ret_login->given = (struct tower_credentials){
+        .user = ret_login->bytes,
+        .user_bytes = (size_t)(colon - ret_login->bytes),
+        .password = colon + 1,
+        .password_bytes = (size_t)(ret_login->bytes + n - (colon + 1)),
+    };
+    return true;
 }
 
 /* A host, with or without a port, as it may stand in an address: nothing that would end it. */

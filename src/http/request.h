@@ -2,6 +2,8 @@
 #ifndef TOWER_HTTP_REQUEST_H
 #define TOWER_HTTP_REQUEST_H
 
+#include "source_users.h"
+
 #include <http_parser.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,6 +21,7 @@ enum tower_request_field {
     TOWER_REQUEST_HOST,
     TOWER_REQUEST_AUTHORIZATION,
     TOWER_REQUEST_EXPECT,
+    TOWER_REQUEST_CONTENT_TYPE,
     TOWER_REQUEST_ICY_METADATA,
     TOWER_REQUEST_FORWARDED_HOST,  /* X-Forwarded-Host */
     TOWER_REQUEST_FORWARDED_PROTO, /* X-Forwarded-Proto */
@@ -32,13 +35,14 @@ struct tower_request {
     unsigned method; /* enum http_method; GET until the header is whole */
     unsigned minor_version;
     bool keeps_alive;             /* the client would send another one */
+    bool is_chunked;              /* the body comes in chunks (RFC 9112 7.1) */
     const struct sockaddr *peer;  /* who asks */
     const struct sockaddr *local; /* of us, as the client reached it */
     char target[TOWER_HTTP_TARGET_BYTES_MAX + 1];
     size_t target_bytes;
     /* "" where it was not sent, or is too long to mean anything. */
     char fields[TOWER_REQUEST_FIELD_COUNT][TOWER_HTTP_FIELD_BYTES_MAX];
-    char body[TOWER_HTTP_BODY_BYTES_MAX]; /* of POST */
+    char body[TOWER_HTTP_BODY_BYTES_MAX]; /* of POST; that of PUT and SOURCE is left where it is */
     size_t body_bytes;
 };
 
@@ -56,9 +60,15 @@ void tower_request_path(const struct tower_request *request, const char **ret_pa
 int tower_request_query(const struct tower_request *request, const char *key, char *ret_value,
                         size_t value_bytes);
 
-/* Does the request bear `password` as HTTP's Basic scheme has it (RFC 7617), whatever the user's
- * name? Takes as long for a password that is nearly right as for one that is not. */
-bool tower_request_has_password(const struct tower_request *request, const char *password);
+/* A name and a password, as HTTP's Basic scheme has them (RFC 7617). */
+struct tower_request_login {
+    unsigned char bytes[TOWER_HTTP_FIELD_BYTES_MAX];
+    struct tower_credentials given; /* borrowed from `bytes` */
+};
+
+/* Returns false if the request bears none that can be read. */
+bool tower_request_login(const struct tower_request *request,
+                         struct tower_request_login *ret_login);
 
 /* Write the address by which the client reaches this server, without a slash at its end:
  * `public_url` if that is not "", else what it asked for, else the address it came to. */

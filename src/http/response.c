@@ -33,6 +33,10 @@ const char *tower_response_phrase(int status) {
         return "Payload Too Large";
     case 414:
         return "URI Too Long";
+    case 415:
+        return "Unsupported Media Type";
+    case 429:
+        return "Too Many Requests";
     case 431:
         return "Request Header Fields Too Large";
     case 500:
@@ -156,6 +160,15 @@ int tower_response_make_endless(struct tower_response *response, const char *con
     return 0;
 }
 
+void tower_response_make_source(struct tower_response *response, const char *name,
+                                bool awaits_continue) {
+    tower_response_done(response);
+    append(response, "%sHTTP/1.0 200 OK\r\n\r\n",
+           awaits_continue ? "HTTP/1.1 100 Continue\r\n\r\n" : "");
+    memcpy(response->source, name, strnlen(name, sizeof response->source - 1) + 1);
+    response->next = TOWER_RESPONSE_SOURCE;
+}
+
 void tower_response_done(struct tower_response *response) {
     free(response->body);
     response->body = NULL;
@@ -164,4 +177,5 @@ void tower_response_done(struct tower_response *response) {
     response->sent_bytes = 0;
     response->next = TOWER_RESPONSE_CLOSE;
     response->has_titles = false;
+    response->hold_ns = 0;
 }

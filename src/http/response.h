@@ -2,10 +2,12 @@
 #ifndef TOWER_HTTP_RESPONSE_H
 #define TOWER_HTTP_RESPONSE_H
 
+#include "tower/producer_identity.h"
 #include "tower/tap.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define TOWER_RESPONSE_HEAD_BYTES 4096
 
@@ -15,12 +17,15 @@ enum tower_response_next {
     TOWER_RESPONSE_STREAM, /* the socket goes to a fan-out worker */
     TOWER_RESPONSE_EVENTS, /* events follow, without end */
     TOWER_RESPONSE_TAP,    /* the socket goes to the taps */
+    TOWER_RESPONSE_SOURCE, /* and to a process of its own */
 };
 
 struct tower_response {
     enum tower_response_next next;
-    bool has_titles;             /* of a stream: with titles in it */
-    struct tower_tap_format tap; /* of a tap */
+    bool has_titles;                        /* of a stream: with titles in it */
+    struct tower_tap_format tap;            /* of a tap */
+    char source[TOWER_PRODUCER_NAME_BYTES]; /* of a source client: its name as a producer */
+    int64_t hold_ns;                        /* the answer is to be held back so long */
     char head[TOWER_RESPONSE_HEAD_BYTES];
     size_t head_bytes;
     char *body; /* on the heap; NULL: none */
@@ -59,6 +64,13 @@ int tower_response_make_empty(struct tower_response *response, int status,
 int tower_response_make_endless(struct tower_response *response, const char *content_type,
                                 enum tower_response_next next,
                                 const struct tower_response_options *options);
+
+/* The answer to a source client that may send: `name` is what it is called as a producer. As
+ * Icecast has it, since clients look for no other: HTTP/1.0, at once, behind the nod that
+ * `awaits_continue` says is waited for, and without a length: who sends a file would take it for
+ * the end, and stop. */
+void tower_response_make_source(struct tower_response *response, const char *name,
+                                bool awaits_continue);
 
 /* Free the body. Takes one that is all zeros. */
 void tower_response_done(struct tower_response *response);

@@ -21,6 +21,10 @@ void tower_routes_get_status(const struct tower_routes *routes, struct tower_sta
     ret_status->station = routes->config->station;
     ret_status->listeners.refused += routes->n_refused;
     ret_status->listeners_refused_address = routes->n_refused_address;
+    ret_status->sources = routes->sources;
+    ret_status->sources.running =
+        tower_source_children_count(&routes->source_children, &ret_status->producers,
+                                    tower_clock_now_ns(routes->config->clock));
 }
 
 static int answer_json(char *json, size_t bytes, const struct tower_response_options *options,
@@ -199,6 +203,11 @@ static const struct route *find_route(const struct tower_request *request) {
     return tower_web_find(path, bytes) ? &routes_table[0] : NULL;
 }
 
+bool tower_routes_have(const struct tower_request *request) {
+    const struct route *route = find_route(request);
+    return route && route->get != tower_route_stream;
+}
+
 static const char *allow_line(const struct route *route) {
     return route->post ? "Allow: GET, HEAD, POST, OPTIONS\r\n" : "Allow: GET, HEAD, OPTIONS\r\n";
 }
@@ -228,6 +237,8 @@ int tower_routes_answer(struct tower_routes *routes, const struct tower_request 
     };
     if (request->refusal != 0)
         return answer_error(response, request->refusal, &options, request->reason, NULL);
+    if (request->method == HTTP_PUT || request->method == HTTP_SOURCE)
+        return tower_route_source(routes, request, &options, response);
     const struct route *route = find_route(request);
     if (!route)
         return answer_error(response, 404, &options, "there is nothing at", request->target);

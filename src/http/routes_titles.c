@@ -13,6 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define NO_SUCH_MOUNT "There is no such mount; expected mount=/stream, or a source client's"
+
 static int answer_title(const char *text, uint64_t from_frame,
                         const struct tower_response_options *options,
                         struct tower_response *response) {
@@ -32,25 +34,30 @@ int tower_route_title(struct tower_routes *routes, const struct tower_request *r
     return answer_title(title.text, title.from_frame, options, response);
 }
 
-bool tower_routes_is_allowed(const struct tower_routes *routes, const struct tower_request *request,
-                             const struct tower_response_options *options,
-                             struct tower_response *response, int *ret_error) {
-    if (*routes->config->password == '\0' || !routes->config->titles) {
+/* Is whoever asks allowed to set titles, with the password, or else, where `users` is not NULL, as
+ * a source client, which `ret_user` then is? Else the answer that says why not is made, and
+ * `ret_error` is its. */
+static bool is_allowed(struct tower_routes *routes, const struct tower_request *request,
+                       const struct tower_source_users *users,
+                       const struct tower_response_options *options,
+                       struct tower_response *response, const struct tower_source_user **ret_user,
+                       int *ret_error) {
+    bool has_users = users && users->n > 0;
+    if ((*routes->config->password == '\0' && !has_users) || !routes->config->titles) {
         *ret_error = tower_response_make_text(
             response, 403, options,
             "403 Forbidden: no password is set, so nobody may set titles or say who is on air over "
             "HTTP; start the transmitter with --password-file\n");
         return false;
     }
-    if (!tower_request_has_password(request, routes->config->password)) {
-        struct tower_response_options ask = *options;
-        ask.extra = "WWW-Authenticate: Basic realm=\"Tower\", charset=\"UTF-8\"\r\n";
-        *ret_error = tower_response_make_text(
-            response, 401, &ask,
-            "401 Unauthorized: give the password by HTTP's Basic scheme, with any user name\n");
-        return false;
-    }
-    return true;
+    return tower_routes_check_password(routes, request, routes->config->password, users, options,
+                                       response, ret_user, ret_error) == TOWER_ACCESS_GRANTED;
+}
+
+bool tower_routes_is_allowed(struct tower_routes *routes, const struct tower_request *request,
+                             const struct tower_response_options *options,
+                             struct tower_response *response, int *ret_error) {
+    return is_allowed(routes, request, NULL, options, response, NULL, ret_error);
 }
 
 /* Longer than either of the ways to send one lets it be. */
@@ -142,15 +149,41 @@ static int query_text(const struct tower_request *request, const char *key, char
     return n;
 }
 
+/* Send it to the source client called `name`; at once, or when it has become a producer. Errors:
+ * -ENOENT (there is none), -EAGAIN (it does not read), -EINVAL (not UTF-8). */
+static int send_title(struct tower_routes *routes, const char *name,
+                      const struct title_text *title) {
+    const struct tower_http_sources *sources = &routes->config->sources;
+    int64_t now_ns = tower_clock_now_ns(routes->config->clock);
+    if (!sources->send_title)
+        return -ENOENT;
+    int result = sources->send_title(routes->config->user, name, title->text);
+    struct tower_source_child *child =
+        result == -ENOENT ? tower_source_children_find(&routes->source_children, name, now_ns)
+                          : NULL;
+    if (!child)
+        return result;
+    size_t bytes = strlen(title->text);
+    if (!tower_utf8_is_valid(title->text, bytes))
+        return -EINVAL;
+    bytes = tower_utf8_cut(title->text, bytes, sizeof child->title - 1);
+    memcpy(child->title, title->text, bytes);
+    child->title[bytes] = '\0';
+    return 0;
+}
+
 int tower_route_icecast_title(struct tower_routes *routes, const struct tower_request *request,
                               const struct tower_response_options *options,
                               struct tower_response *response) {
     char mode[16] = "";
-    char mount[32] = "/stream";
+    char mount[64] = "/stream";
     char artist[2 * TOWER_HTTP_TARGET_BYTES_MAX] = "";
     char title[2 * TOWER_HTTP_TARGET_BYTES_MAX] = "";
     int answered = 0;
-    if (!tower_routes_is_allowed(routes, request, options, response, &answered))
+    const struct tower_source_user *user = NULL;
+    char name[TOWER_PRODUCER_NAME_BYTES] = "";
+    if (!is_allowed(routes, request, routes->config->sources.users, options, response, &user,
+                    &answered))
         return answered;
     (void)tower_request_query(request, "mode", mode, sizeof mode);
     int has_mount = tower_request_query(request, "mount", mount, sizeof mount);
@@ -158,9 +191,10 @@ int tower_route_icecast_title(struct tower_routes *routes, const struct tower_re
         return answer_icecast(400, false, "mode=updinfo is the only mode there is", options,
                               response);
     if ((has_mount < 0 && has_mount != -ENOENT) ||
-        (strcmp(mount, "/stream") != 0 && strcmp(mount, "/stream.mp3") != 0))
-        return answer_icecast(404, false, "There is no such mount; expected mount=/stream", options,
-                              response);
+        tower_source_mount_name(mount, strlen(mount), name) < 0)
+        return answer_icecast(404, false, NO_SUCH_MOUNT, options, response);
+    if (user && !tower_source_user_may(user, name))
+        return answer_icecast(403, false, "This user may set no titles there", options, response);
     int song = query_text(request, "song", title, sizeof title);
     if (song == -ENOENT) {
         song = query_text(request, "title", title, sizeof title);
@@ -169,7 +203,16 @@ int tower_route_icecast_title(struct tower_routes *routes, const struct tower_re
     struct title_text text;
     uint64_t from_frame;
     join_title(artist, title, &text);
-    if (song < 0 || (!options->is_head && set_title(routes, &text, &from_frame) < 0))
+    int result = song < 0 ? -EINVAL : options->is_head ? 0 : send_title(routes, name, &text);
+    bool is_station = strcmp(mount, "/stream") == 0 || strcmp(mount, "/stream.mp3") == 0;
+    if (result == -ENOENT && is_station)
+        result = set_title(routes, &text, &from_frame);
+    if (result == -ENOENT)
+        return answer_icecast(404, false, NO_SUCH_MOUNT, options, response);
+    if (result == -EAGAIN)
+        return answer_icecast(503, false, "The source client takes no title just now", options,
+                              response);
+    if (result < 0)
         return answer_icecast(400, false, "There is no song=TITLE to be read", options, response);
     return answer_icecast(200, true, "Metadata update successful", options, response);
 }

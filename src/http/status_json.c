@@ -181,6 +181,13 @@ static json_t *taps_json(const struct tower_taps_stats *taps) {
                      whole(taps->sent_bytes));
 }
 
+static json_t *sources_json(const struct tower_sources_stats *sources) {
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "running", whole(sources->running), "accepted",
+                     whole(sources->accepted), "refused_password", whole(sources->refused_password),
+                     "refused_busy", whole(sources->refused_busy), "refused_type",
+                     whole(sources->refused_type));
+}
+
 static char *to_text(json_t *json, size_t *ret_bytes) {
     return tower_json_text(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9), "\n", ret_bytes);
 }
@@ -221,7 +228,7 @@ json_t *tower_status_object(const struct tower_status *status) {
     int64_t now_ns = status->now_ns;
     return json_pack(
         "{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:I, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, "
-        "s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
         "state", tower_service_state_name(status->state), "origin",
         tower_origin_name(status->pump.origin), "origin_seconds",
         age(now_ns,
@@ -235,8 +242,8 @@ json_t *tower_status_object(const struct tower_status *status) {
         tower_levels_json(&status->pump), "encoder", encoder_json(&status->encoder), "producers",
         producers_json(&status->producers, now_ns), "input", input_json(status), "router",
         router_json(&status->router), "fallback", fallback_json(&status->fallback), "listeners",
-        listeners_json(status), "taps", taps_json(&status->taps), "keeper",
-        keeper_json(&status->keeper, now_ns));
+        listeners_json(status), "taps", taps_json(&status->taps), "sources",
+        sources_json(&status->sources), "keeper", keeper_json(&status->keeper, now_ns));
 }
 
 char *tower_status_json(const struct tower_status *status, size_t *ret_bytes) {

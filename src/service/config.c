@@ -391,47 +391,6 @@ static void print_help(const char *usage, FILE *out) {
     }
 }
 
-int tower_config_read_password(const struct tower_config *config,
-                               char ret_password[TOWER_CONFIG_PASSWORD_BYTES], char *error,
-                               size_t error_bytes) {
-    char line[TOWER_CONFIG_PASSWORD_BYTES + 1] = "";
-    struct stat about;
-    int code = 0;
-    if (config->password_path[0] == '\0') {
-        ret_password[0] = '\0';
-        return 0;
-    }
-    int fd = open(config->password_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &about) < 0)
-        code = -errno;
-    else if (S_ISDIR(about.st_mode))
-        code = -EISDIR;
-    ssize_t n = code == 0 ? read(fd, line, sizeof line - 1) : 0;
-    if (n < 0)
-        code = -errno;
-    if (fd >= 0)
-        (void)close(fd);
-    size_t length = strcspn(line, "\r\n");
-    /* A NUL ends the line for strcspn(), but not for who wrote it. */
-    bool is_whole =
-        length < TOWER_CONFIG_PASSWORD_BYTES && !(n > 0 && memchr(line, '\0', (size_t)n));
-    for (size_t i = 0; i < length; i++)
-        is_whole = is_whole && (unsigned char)line[i] >= ' ' && line[i] != 0x7f;
-    if (code == 0 && (length == 0 || !is_whole))
-        code = -EINVAL;
-    if (code == 0) {
-        memcpy(ret_password, line, length);
-        ret_password[length] = '\0';
-        return 0;
-    }
-    char given[640];
-    tower_config_describe(config, "password_file", given, sizeof given);
-    return fail((struct error_text){error, error_bytes}, code,
-                "%s: %s: expected a file whose first line is a password of 1 to %d bytes", given,
-                code == -EINVAL ? "No password in its first line" : strerror(-code),
-                TOWER_CONFIG_PASSWORD_BYTES - 1);
-}
-
 static int check_fallback(const struct tower_config *config, struct error_text error) {
     if (config->fallback_path[0] == '\0')
         return 0;
@@ -476,6 +435,8 @@ static int check_whole(struct tower_config *config, struct error_text error) {
     }
     char password[TOWER_CONFIG_PASSWORD_BYTES];
     int ret = tower_config_read_password(config, password, error.text, error.bytes);
+    if (ret == 0)
+        ret = tower_config_read_source_users(config, NULL, error.text, error.bytes);
     return ret < 0 ? ret : check_fallback(config, error);
 }
 
@@ -516,9 +477,12 @@ int tower_config_read_arguments(struct tower_config *config, int argc, char *con
 static void print_unknown_variables(FILE *out) {
     static const char prefix[] = "TOWER_";
     const size_t prefix_length = sizeof prefix - 1;
-    const char *known[TOWER_CONFIG_SETTINGS_MAX + 1] = {&CONFIG_VARIABLE[sizeof prefix - 1]};
+    const char *known[TOWER_CONFIG_SETTINGS_MAX + 2] = {
+        &CONFIG_VARIABLE[sizeof prefix - 1],
+        &TOWER_CONFIG_SOURCE_PASSWORD_VARIABLE[sizeof prefix - 1]};
+    const size_t n_known = tower_settings_count + 2;
     for (size_t i = 0; i < tower_settings_count; i++)
-        known[i + 1] = tower_settings[i].variable + prefix_length;
+        known[i + 2] = tower_settings[i].variable + prefix_length;
     for (char **entry = environ; entry && *entry; entry++) {
         char name[64];
         size_t length = strcspn(*entry, "=");
@@ -527,13 +491,12 @@ static void print_unknown_variables(FILE *out) {
         memcpy(name, *entry, length);
         name[length] = '\0';
         bool is_known = !variable_value(name);
-        for (size_t i = 0; i <= tower_settings_count; i++)
+        for (size_t i = 0; i < n_known; i++)
             is_known = is_known || strcmp(name + prefix_length, known[i]) == 0;
         if (is_known)
             continue;
         /* The value is not shown: it belongs to another program. */
-        const char *nearest =
-            tower_word_nearest(name + prefix_length, known, tower_settings_count + 1);
+        const char *nearest = tower_word_nearest(name + prefix_length, known, n_known);
         (void)fprintf(out, "; %s is set, and is no setting", show(name).text);
         if (nearest)
             (void)fprintf(out, " (did you mean %s%s?)", prefix, nearest);

@@ -1,6 +1,7 @@
 /* keeper.c - the process that stays. */
 #include "keeper.h"
 
+#include "program_path.h"
 #include "thread.h"
 #include "tower/clock.h"
 #include "tower/log.h"
@@ -533,17 +534,6 @@ static void wait_for_backoff(struct keeper *keeper, int64_t wait_ns) {
     }
 }
 
-/* Where the program is, so that what lies there later can be executed. */
-static void find_program(struct keeper *keeper) {
-    static const char deleted[] = " (deleted)";
-    ssize_t n = readlink("/proc/self/exe", keeper->program, sizeof keeper->program - 1);
-    keeper->program[n > 0 ? n : 0] = '\0';
-    /* The kernel's words for one that has been replaced already. */
-    char *end = n > 0 ? keeper->program + n - (sizeof deleted - 1) : NULL;
-    if (end && end > keeper->program && strcmp(end, deleted) == 0)
-        *end = '\0';
-}
-
 /* The worker has as many as it may; they are in our table too, and we could open nothing. */
 static void allow_descriptors(void) {
     struct rlimit limit;
@@ -571,7 +561,7 @@ static void prepare(struct keeper *keeper) {
     tower_carried_set_stopping(keeper->carried, false);
     /* What a worker leaves behind comes to us, and is reaped. */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL);
-    find_program(keeper);
+    tower_program_path(keeper->program, sizeof keeper->program);
     allow_descriptors();
     /* They were made to outlive the program before this one. */
     if (keeper->config.goes_on)

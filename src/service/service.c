@@ -2,6 +2,7 @@
 #include "service_carried.h"
 #include "service_parts.h"
 
+#include "program_path.h"
 #include "tower/log.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 /* Requests being read or answered at once; listeners are not among them. */
 #define HTTP_CONNECTIONS 256
 #define HTTP_REQUEST_TIMEOUT_NS (10 * TOWER_NS_PER_S)
+#define WRONG_PASSWORD_NS TOWER_NS_PER_S
 /* Descriptors that are no listener's, nor a tap's: files, pipes, producers, requests. */
 #define OWN_DESCRIPTORS (HTTP_CONNECTIONS + TOWER_PRODUCERS_MAX + 64)
 
@@ -486,6 +488,11 @@ static int build_ways_in_and_out(struct tower_service *service,
         .station = {config->name, config->description, config->genre, config->url},
         .public_url = config->public_url,
         .password = service->password,
+        .wrong_password_ns = WRONG_PASSWORD_NS,
+        .sources = {.users = &service->source_users,
+                    .program = service->program,
+                    .socket_path = config->socket_path,
+                    .ffmpeg = config->ffmpeg},
         .bitrate_bps = config->bitrate_bps,
         .names_server = config->has_server_header,
         .max_connections = HTTP_CONNECTIONS,
@@ -504,6 +511,10 @@ static int build(struct tower_service *service, struct tower_inheritance *inheri
                  size_t error_bytes) {
     int result =
         tower_config_read_password(&service->config, service->password, error, error_bytes);
+    if (result == 0)
+        result = tower_config_read_source_users(&service->config, &service->source_users, error,
+                                                error_bytes);
+    tower_program_path(service->program, sizeof service->program);
     if (result == 0)
         result = build_journal(service, inheritance, error, error_bytes);
     if (result == 0)

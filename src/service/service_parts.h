@@ -13,6 +13,7 @@
 #include "inheritance.h"
 #include "listening.h"
 #include "programme_title.h"
+#include "source_users.h"
 #include "title_schedule.h"
 
 #include <stdatomic.h>
@@ -23,7 +24,9 @@ struct tower_service {
     /* Constant after new. The parts, in the order they are built. */
     struct tower_config config;
     char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
-    struct tower_listening listening;           /* opened here; none where sockets were given */
+    struct tower_source_users source_users;
+    char program[TOWER_CONFIG_PATH_BYTES]; /* this one; "": not known */
+    struct tower_listening listening;      /* opened here; none where sockets were given */
     struct tower_service_sockets sockets;
     struct tower_carried *carried; /* NULL: nothing is */
     struct tower_clock *clock;

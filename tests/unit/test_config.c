@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "settings.h"
+#include "source_users.h"
 #include "tower/config.h"
 #include "utf8.h"
 
@@ -219,6 +220,7 @@ static void test_the_file_can_be_named_by_a_variable_which_the_flag_beats(void *
 static void test_every_setting_has_its_key_its_variable_and_its_flag(void **state) {
     (void)state;
     write_text("jingle.mp3", "x");
+    write_text("users", "alice:wonder\n");
     write_text("secret", "hackme\n");
     static const char *const values[][2] = {
         {"host", "0.0.0.0"},
@@ -256,6 +258,8 @@ static void test_every_setting_has_its_key_its_variable_and_its_flag(void **stat
         {"url", "https://radio.example"},
         {"public_url", "http://[::1]:8000/live"},
         {"password_file", "secret"},
+        {"source_password_file", "secret"},
+        {"source_users_file", "users"},
         {"journal", "incidents.json"},
         {"journal_bytes", "4096"},
         {"server_header", "no"},
@@ -527,6 +531,63 @@ static void test_a_password_file_has_the_password_in_its_first_line(void **state
     assert_int_equal(read_arguments("--password-file secret"), -ENOENT);
 }
 
+/* The users there are, or -1, with what is said of the failure in `error`. */
+static int read_users(void) {
+    static struct tower_source_users users;
+    memset(&users, 0, sizeof users);
+    int ret = tower_config_read_source_users(&config, &users, error, sizeof error);
+    assert_true(ret <= 0);
+    return ret < 0 ? -1 : (int)users.n;
+}
+
+static void test_source_clients_have_a_password_or_one_each(void **state) {
+    (void)state;
+    (void)unsetenv("TOWER_SOURCE_PASSWORD");
+    assert_int_equal(read_users(), 0);
+    (void)setenv("TOWER_SOURCE_PASSWORD", "", 1);
+    assert_int_equal(read_users(), 0);
+    (void)setenv("TOWER_SOURCE_PASSWORD", "hack\tme", 1);
+    assert_int_equal(read_users(), -1);
+    assert_string_equal(error, "TOWER_SOURCE_PASSWORD is no password: expected 1 to 255 bytes "
+                               "without control characters");
+    (void)setenv("TOWER_SOURCE_PASSWORD", "hackme", 1);
+    assert_int_equal(read_users(), 1);
+    assert_int_equal(read_text("source_password_file = secret\nsource_users_file = users\n"), 0);
+    write_text("secret", "sesame\n");
+    write_text("users", "# us\r\nalice:wonder\r\n\nbob:builder:live,studio");
+    assert_int_equal(read_users(), 3);
+    assert_int_equal(tower_config_read_source_users(&config, NULL, error, sizeof error), 0);
+    static const struct {
+        const char *users;
+        const char *says;
+    } bad[] = {
+        {"", "no user in it"},
+        {"# nobody\n", "no user in it"},
+        {"alice:wonder\nbob\n", "line 2 has no user:password"},
+        {"alice:wonder\n\nalice:land\n", "line 3 has a user who is there already"},
+        {"alice:won\tder\n", "line 1 has a control character"},
+        {"alice:wonder:a/b\n", "line 1 has a mount"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text("users", bad[i].users);
+        assert_int_equal(read_users(), -1);
+        assert_int_equal(strncmp(error, "station.ini:2: source_users_file = users: ", 42), 0);
+        assert_non_null(strstr(error, bad[i].says));
+        assert_null(strstr(error, "won"));
+        assert_null(strchr(error, '\n'));
+    }
+    write_text("users", "alice:wonder\n");
+    write_text("secret", "\n");
+    assert_int_equal(read_users(), -1);
+    assert_non_null(strstr(error, "source_password_file = secret: No password in its first line"));
+    (void)unlink("users");
+    assert_int_equal(read_users(), -1);
+    assert_non_null(strstr(error, "No such file"));
+    (void)unlink("secret");
+    assert_int_equal(read_arguments("--source-users-file users"), -ENOENT);
+    (void)unsetenv("TOWER_SOURCE_PASSWORD");
+}
+
 /* ---- the environment ---- */
 
 static void test_variables_that_are_refused(void **state) {
@@ -775,6 +836,7 @@ int main(void) {
         TEST(test_files_that_cannot_be_read),
         TEST(test_whatever_is_in_the_file_it_is_taken_or_refused_with_a_line),
         TEST(test_a_password_file_has_the_password_in_its_first_line),
+        TEST(test_source_clients_have_a_password_or_one_each),
         TEST(test_variables_that_are_refused),
         TEST(test_an_empty_variable_counts_as_not_set),
         TEST(test_other_programs_variables_are_pointed_at_only),
