@@ -13,6 +13,7 @@ static int ends[2]; /* the server's, and the client's */
 static struct requests {
     struct tower_request all[REQUESTS_MAX];
     size_t n;
+    size_t body_at; /* where the body of PUT or SOURCE begins, which is another's to read; or 0 */
 } whole, pieced;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -57,6 +58,10 @@ static void check_target(const struct tower_request *request) {
     FUZZ_REQUIRE(url[strlen(url) - 1] != '/');
 }
 
+static bool is_for_another(const struct tower_request *request) {
+    return request->refusal == 0 && (request->method == HTTP_PUT || request->method == HTTP_SOURCE);
+}
+
 static void check_request(const struct tower_request *request) {
     check_fields(request);
     if (request->refusal != 0) {
@@ -67,6 +72,7 @@ static void check_request(const struct tower_request *request) {
     FUZZ_REQUIRE(request->minor_version < 10);
     FUZZ_REQUIRE(request->target_bytes > 0);
     FUZZ_REQUIRE(request->body_bytes <= TOWER_HTTP_BODY_BYTES_MAX);
+    FUZZ_REQUIRE(!is_for_another(request) || (!request->keeps_alive && request->body_bytes == 0));
     FUZZ_REQUIRE(strcmp(http_method_str(request->method), "<unknown>") != 0);
     check_target(request);
 }
@@ -109,7 +115,9 @@ static void run(const uint8_t *data, size_t bytes, struct fuzz_pieces pieces, bo
     static struct tower_request at_headers;
     bool had_headers = false;
     bool is_over = false;
+    const uint8_t *begin = data;
     ret_requests->n = 0;
+    ret_requests->body_at = 0;
     tower_connection_open(&connection, ends[0]);
     while (bytes > 0 && !is_over) {
         size_t n = fuzz_next_piece(&pieces, bytes);
@@ -124,6 +132,12 @@ static void run(const uint8_t *data, size_t bytes, struct fuzz_pieces pieces, bo
             is_over =
                 request->refusal != 0 || !request->keeps_alive || ret_requests->n == REQUESTS_MAX;
             had_headers = false;
+            if (is_for_another(request)) {
+                size_t left = connection.input_end - connection.input_start;
+                ret_requests->body_at = (size_t)(data - begin) - left;
+                FUZZ_REQUIRE(memcmp(data - left, connection.input + connection.input_start, left) ==
+                             0);
+            }
             if (!is_over)
                 tower_connection_reset_request(&connection);
         }
@@ -142,7 +156,7 @@ static void check_equal(const struct tower_request *a, const struct tower_reques
     if (a->refusal != 0)
         return;
     FUZZ_REQUIRE(a->method == b->method && a->minor_version == b->minor_version);
-    FUZZ_REQUIRE(a->keeps_alive == b->keeps_alive);
+    FUZZ_REQUIRE(a->keeps_alive == b->keeps_alive && a->is_chunked == b->is_chunked);
     FUZZ_REQUIRE(strcmp(a->target, b->target) == 0);
     for (unsigned i = 0; i < TOWER_REQUEST_FIELD_COUNT; i++)
         FUZZ_REQUIRE(strcmp(a->fields[i], b->fields[i]) == 0);
@@ -153,7 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     const size_t largest = sizeof connection.input;
     run(data, bytes, (struct fuzz_pieces){.state = 1, .largest = largest}, true, &whole);
     run(data, bytes, fuzz_pieces_of(data, bytes, largest), false, &pieced);
-    FUZZ_REQUIRE(whole.n == pieced.n);
+    FUZZ_REQUIRE(whole.n == pieced.n && whole.body_at == pieced.body_at);
     for (size_t i = 0; i < whole.n; i++)
         check_equal(&whole.all[i], &pieced.all[i]);
     return 0;
