@@ -57,7 +57,7 @@ int tower_source_children_start(struct tower_source_children *children,
 void tower_source_children_look(struct tower_source_children *children,
                                 const struct tower_pcm_socket_stats *producers);
 
-/* The child by that name which was started within the last 5 s, runs, and has not appeared; NULL:
+/* The child by that name which was started within the last 20 s, runs, and has not appeared; NULL:
  * there is none. `name` NULL: any. */
 struct tower_source_child *tower_source_children_find(struct tower_source_children *children,
                                                       const char *name, int64_t now_ns);

@@ -389,7 +389,7 @@ static void a_child_that_never_becomes_a_producer_keeps_no_mount(void **state) {
     (void)state;
     int fd = begin("SOURCE /live HTTP/1.0\r\n" LOGIN MPEG "\r\n", TAKEN);
     (void)written("live", "started", NULL);
-    tower_clock_virtual_advance(fixture.clock, 5 * S_NS);
+    tower_clock_virtual_advance(fixture.clock, 20 * S_NS);
     int other_fd = begin("SOURCE /live HTTP/1.0\r\n" LOGIN MPEG "\r\n", TAKEN);
     close(fd);
     close(other_fd);
