@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* How much of the stream a mount keeps: how far a listener can lag. */
@@ -424,6 +426,19 @@ static int build_encoder_and_pump(struct tower_service *service,
     return 0;
 }
 
+/* Where producers come: of a socket that was passed on the configuration may say another path. */
+static void find_pcm_path(struct tower_service *service) {
+    struct sockaddr_un address = {.sun_family = AF_UNSPEC};
+    socklen_t bytes = sizeof address;
+    if (getsockname(service->sockets.pcm_fd, (struct sockaddr *)&address, &bytes) < 0 ||
+        address.sun_family != AF_UNIX || address.sun_path[0] == '\0')
+        (void)snprintf(service->pcm_path, sizeof service->pcm_path, "%s",
+                       service->config.socket_path);
+    else
+        (void)snprintf(service->pcm_path, sizeof service->pcm_path, "%.*s",
+                       (int)sizeof address.sun_path, address.sun_path);
+}
+
 static int build_ways_in_and_out(struct tower_service *service,
                                  struct tower_inheritance *inheritance, char *error,
                                  size_t error_bytes) {
@@ -436,6 +451,7 @@ static int build_ways_in_and_out(struct tower_service *service,
             return result;
         service->sockets = service->listening.sockets;
     }
+    find_pcm_path(service);
     struct tower_pcm_socket_config ingest = {
         .clock = service->clock,
         .path = config->socket_path,
@@ -491,7 +507,7 @@ static int build_ways_in_and_out(struct tower_service *service,
         .wrong_password_ns = WRONG_PASSWORD_NS,
         .sources = {.users = &service->source_users,
                     .program = service->program,
-                    .socket_path = config->socket_path,
+                    .socket_path = service->pcm_path,
                     .ffmpeg = config->ffmpeg},
         .bitrate_bps = config->bitrate_bps,
         .names_server = config->has_server_header,

@@ -25,8 +25,9 @@ struct tower_service {
     struct tower_config config;
     char password[TOWER_CONFIG_PASSWORD_BYTES]; /* "": none */
     struct tower_source_users source_users;
-    char program[TOWER_CONFIG_PATH_BYTES]; /* this one; "": not known */
-    struct tower_listening listening;      /* opened here; none where sockets were given */
+    char pcm_path[TOWER_CONFIG_PATH_BYTES]; /* where producers come */
+    char program[TOWER_CONFIG_PATH_BYTES];  /* this one; "": not known */
+    struct tower_listening listening;       /* opened here; none where sockets were given */
     struct tower_service_sockets sockets;
     struct tower_carried *carried; /* NULL: nothing is */
     struct tower_clock *clock;

@@ -64,6 +64,8 @@ static void copy(int fd, FILE *out) {
 /* Note how it was started, then copy what comes, to its end. */
 static int be_child(int argc, char **argv) {
     char folder[160], from[200], to[200];
+    /* A test that fails may never hang up. */
+    (void)alarm(10);
     (void)snprintf(folder, sizeof folder, "%s/%s", getenv(FOLDER_VARIABLE), argv[3]);
     (void)mkdir(folder, 0700);
     note_descriptors(folder);
