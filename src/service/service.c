@@ -143,6 +143,12 @@ static int choose_producer(void *user, const char *name) {
     return tower_pcm_socket_choose(service->ingest, name);
 }
 
+/* On the HTTP server's thread. */
+static int send_source_title(void *user, const char *name, const char *text) {
+    const struct tower_service *service = user;
+    return tower_pcm_socket_send_title(service->ingest, name, text);
+}
+
 /* On the encoder thread. */
 static void note_encoder(void *user, const struct tower_encoder_event *event) {
     struct tower_service *service = user;
@@ -508,7 +514,8 @@ static int build_ways_in_and_out(struct tower_service *service,
         .sources = {.users = &service->source_users,
                     .program = service->program,
                     .socket_path = service->pcm_path,
-                    .ffmpeg = config->ffmpeg},
+                    .ffmpeg = config->ffmpeg,
+                    .send_title = send_source_title},
         .bitrate_bps = config->bitrate_bps,
         .names_server = config->has_server_header,
         .max_connections = HTTP_CONNECTIONS,
