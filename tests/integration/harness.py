@@ -62,10 +62,11 @@ def wait_until(condition, what, seconds=30.0, interval=0.01):
 
 
 def process_exists(pid):
-    """Does it run? A zombie does not."""
+    """Does it run, be it only one of its threads? A zombie does not."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            return stat.read().rpartition(")")[2].split()[0] not in "ZX"
+            is_ended = stat.read().rpartition(")")[2].split()[0] in "ZX"
+        return not is_ended or len(os.listdir(f"/proc/{pid}/task")) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -187,6 +188,8 @@ class Server(Program):
             os.kill(worker, number)
         if number == signal.SIGKILL:
             super().kill(number)
+            # It has all descriptors until then, the sockets that listen among them.
+            wait_until(lambda: not process_exists(worker), "the worker is gone")
 
     def wait_ready(self):
         def banner():
