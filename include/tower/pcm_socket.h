@@ -68,6 +68,7 @@ struct tower_pcm_socket_config {
     int64_t settle_ns;
     /* How long the fade lasts when one takes the air from another, up to whole frames. 0: none. */
     int64_t fade_ns;
+    bool is_realtime; /* ask for SCHED_FIFO below the encoder's; go on where refused */
     /* Judges what comes in, on the ingest thread. May be NULL. */
     struct tower_input_monitor *monitor;
     /* Mark dead air TOWER_FRAME_WITHHELD; nothing of the programme that returns is marked. */

@@ -5,9 +5,10 @@
 #include <pthread.h>
 #include <stdint.h>
 
-/* Real-time priorities: the pump above the encoder above nothing else. */
+/* Real-time priorities: the pump above the encoder above the ingest thread, and nothing else. */
 #define TOWER_PRIORITY_PUMP 20
 #define TOWER_PRIORITY_ENCODER 10
+#define TOWER_PRIORITY_INGEST 5
 
 /* Start a thread named `name` (at most 15 characters) with every signal blocked.
  * Errors: -EAGAIN, -ENOMEM. */

@@ -233,14 +233,18 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
         deadline_ns = earlier(deadline_ns, producer->entry->last_data_ns + socket->config.idle_ns);
     if (is_settling(socket))
         deadline_ns = earlier(deadline_ns, tower_pcm_socket_settles_ns(socket));
+    /* Not at once: who waits and floods is not to have a core for it. */
     if (socket->is_throwing)
-        deadline_ns = now_ns;
+        deadline_ns = earlier(deadline_ns, now_ns + socket->frame_ns);
     return deadline_ns;
 }
 
 static void *run_ingest(void *arg) {
     struct tower_pcm_socket *socket = arg;
     struct epoll_event events[EVENTS_AT_ONCE];
+    /* The pump has said already where that is not allowed. */
+    if (socket->config.is_realtime)
+        (void)tower_thread_make_realtime(TOWER_PRIORITY_INGEST);
     tower_pcm_socket_tell_again(socket);
     while (!atomic_load(&socket->is_stopping)) {
         int timeout_ms =

@@ -7,7 +7,7 @@
 
 /* Of a producer that has a name at most so many frames are read ahead: its audio waits in its
  * socket. */
-#define READ_AHEAD_FRAMES 8
+#define READ_AHEAD_FRAMES 12
 /* In a fade this many are too few to wait for the one that is late. */
 #define NEARLY_DRY_FRAMES 1
 /* One that is live, and sent something so short a time ago, sends. */

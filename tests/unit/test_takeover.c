@@ -13,7 +13,7 @@
 #include <poll.h>
 
 #define SAMPLES 1152
-#define READ_AHEAD 8
+#define READ_AHEAD 12
 /* 100 ms are five frames, rounded up. */
 #define FADE_NS (TOWER_NS_PER_S / 10)
 #define FADE_FRAMES 5
@@ -141,7 +141,7 @@ static void test_higher_takes_the_air_and_the_lower_goes_on_where_it_was(void **
     fixture->priorities = "live playlist";
     make(fixture, 50, 0, 0);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, 20);
+    write_frames(playlist, 1, READ_AHEAD + 12);
     await(fixture, has_frames, READ_AHEAD);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frames(live, 100, 3);
@@ -161,7 +161,7 @@ static void test_higher_takes_the_air_and_the_lower_goes_on_where_it_was(void **
     assert_true(info.since_ns >= info.connected_ns);
     tower_producer_close(live, 0);
     await(fixture, is_shown, 1);
-    pop_values(fixture, 1 + READ_AHEAD, 20 - READ_AHEAD);
+    pop_values(fixture, 1 + READ_AHEAD, 12);
     tower_producer_close(playlist, 0);
     await(fixture, is_gone, 1);
     tower_pcm_socket_get_stats(fixture->socket, &stats);
@@ -207,7 +207,7 @@ static void test_nobody_makes_way_for_less_than_a_frame(void **state) {
     fixture->priorities = "live playlist";
     make(fixture, 50, 0, 0);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, 12);
+    write_frames(playlist, 1, READ_AHEAD + 4);
     await(fixture, is_shown, 1);
     struct tower_producer *live = join(fixture, "live", true, false);
     assert_int_equal(tower_producer_write(live, silence, SAMPLES - 1), 0);
@@ -226,7 +226,7 @@ static void test_who_was_gone_a_moment_ago_does_not_take_the_air(void **state) {
     fixture->settle_ns = 3 * TOWER_NS_PER_S;
     make(fixture, 50, 0, 0);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, 20);
+    write_frames(playlist, 1, READ_AHEAD + 12);
     await(fixture, is_shown, 1);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frames(live, 100, 1);
@@ -275,7 +275,7 @@ static void test_a_mute_one_makes_way_and_has_to_settle(void **state) {
     fixture->settle_ns = 3 * TOWER_NS_PER_S;
     make(fixture, 50, 0, TOWER_NS_PER_S);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, 20);
+    write_frames(playlist, 1, READ_AHEAD + 12);
     await(fixture, is_shown, 1);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frames(live, 100, 1);
@@ -355,7 +355,7 @@ static void test_by_hand_whatever_the_ranks(void **state) {
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
     await(fixture, has_producers, 2);
     assert_int_equal(tower_pcm_socket_choose(fixture->socket, "#2"), -EAGAIN);
-    write_frames(playlist, 1, 20);
+    write_frames(playlist, 1, READ_AHEAD + 12);
     await(fixture, is_audible, 2);
     assert_int_equal(tower_pcm_socket_choose(fixture->socket, "#3"), -ENOENT);
     assert_int_equal(tower_pcm_socket_choose(fixture->socket, "#"), -ENOENT);
@@ -441,7 +441,7 @@ static void test_one_that_goes_within_its_fade_gives_back_what_it_took(void **st
     fixture->fade_ns = FADE_NS;
     make(fixture, 50, 0, 0);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, 20);
+    write_frames(playlist, 1001, READ_AHEAD + 12);
     await(fixture, has_frames, READ_AHEAD);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frame(live, 3000);
@@ -492,7 +492,7 @@ static void test_a_fade_goes_on_without_one_that_is_late(void **state) {
     fixture->fade_ns = FADE_NS;
     make(fixture, 50, 0, 0);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, 20);
+    write_frames(playlist, 1001, READ_AHEAD + 12);
     await(fixture, has_frames, READ_AHEAD);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frame(live, 3000);
@@ -560,7 +560,7 @@ static void test_a_title_holds_from_the_first_frame_of_the_fade(void **state) {
     write_frames(playlist, 1, READ_AHEAD + 2);
     /* In a frame that is faded out. */
     assert_int_equal(tower_producer_set_title(playlist, "B"), 0);
-    write_frames(playlist, 1, 20);
+    write_frames(playlist, 1, READ_AHEAD + 12);
     await(fixture, has_frames, READ_AHEAD);
     struct tower_producer *live = join(fixture, "live", false, false);
     assert_int_equal(tower_producer_set_title(live, "News"), 0);
