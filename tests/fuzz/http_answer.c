@@ -31,8 +31,10 @@ static void get_status(void *user, struct tower_status *ret_status) {
     ret_status->last_air_ns = 1;
     ret_status->producers = (struct tower_pcm_socket_stats){
         .chosen = "live",
-        .n_producers = 2,
-        .producers = {{.id = 1, .identity.name = "live", .is_on_air = true}, {.id = 2}}};
+        .n_producers = 3,
+        .producers = {{.id = 1, .identity.name = "live", .is_on_air = true},
+                      {.id = 2},
+                      {.id = 3, .identity = {.name = "taken", .is_source = true}}}};
     tower_titles_get(config.titles, &ret_status->title);
 }
 
@@ -43,6 +45,14 @@ static int choose_producer(void *user, const char *name) {
     if (*name == '\0' || strcmp(name, "live") == 0)
         return 0;
     return strcmp(name, "#2") == 0 ? -EAGAIN : -ENOENT;
+}
+
+static int send_title(void *user, const char *name, const char *text) {
+    (void)user;
+    FUZZ_REQUIRE(*name != '\0' && strlen(name) < TOWER_PRODUCER_NAME_BYTES);
+    if (!tower_utf8_is_valid(text, strlen(text)))
+        return -EINVAL;
+    return strcmp(name, "studio") == 0 ? 0 : strcmp(name, "busy") == 0 ? -EAGAIN : -ENOENT;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
@@ -68,7 +78,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
                                             .frame_samples = TOWER_FRAME_SAMPLES,
                                             .client_timeout_ns = 1};
     FUZZ_REQUIRE(tower_taps_new(&taps_config, &taps) == 0);
+    static struct tower_source_users users;
+    FUZZ_REQUIRE(tower_source_users_add_password(&users, "hackme") == 0);
+    FUZZ_REQUIRE(!tower_source_users_add_line(&users, "bob:builder:studio", 18));
     config = (struct tower_http_server_config){
+        .clock = tower_clock_real(),
+        .wrong_password_ns = 1,
+        .sources = {.users = &users,
+                    .program = "/nowhere",
+                    .socket_path = "/nowhere",
+                    .ffmpeg = "ffmpeg",
+                    .send_title = send_title},
         .air = air,
         .fanouts = &fanout,
         .n_fanouts = 1,
@@ -82,7 +102,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
         .choose_producer = choose_producer,
         .get_status = get_status,
         .station = {settings.name, settings.description, settings.genre, settings.url}};
-    routes = (struct tower_routes){.config = &config, .history = &history, .event_places = 1};
+    routes = (struct tower_routes){
+        .config = &config, .history = &history, .event_places = 1, .guard.first_ns = 1};
     return 0;
 }
 
@@ -143,7 +164,8 @@ static int on_value(http_parser *parser, const char *at, size_t bytes) {
 static int on_headers(http_parser *parser) {
     (void)parser;
     bool has_body = response.next != TOWER_RESPONSE_STREAM &&
-                    response.next != TOWER_RESPONSE_EVENTS && response.next != TOWER_RESPONSE_TAP;
+                    response.next != TOWER_RESPONSE_EVENTS && response.next != TOWER_RESPONSE_TAP &&
+                    response.next != TOWER_RESPONSE_SOURCE;
     return !has_body || !response.body;
 }
 
@@ -303,6 +325,20 @@ static void check_tap(void) {
     tower_tap_free(tap);
 }
 
+/* Who is let in has a password, and a name that nobody on air has who is a source client. */
+static void check_source(const struct tower_request *request) {
+    struct tower_request_login login;
+    size_t length = strnlen(response.source, sizeof response.source);
+    FUZZ_REQUIRE(request->method == HTTP_PUT || request->method == HTTP_SOURCE);
+    FUZZ_REQUIRE(length > 0 && length < sizeof response.source);
+    FUZZ_REQUIRE(strspn(response.source, "abcdefghijklmnopqrstuvwxyz0123456789._-") == length);
+    FUZZ_REQUIRE(tower_request_login(request, &login));
+    const struct tower_source_user *user =
+        tower_source_users_find(config.sources.users, &login.given);
+    FUZZ_REQUIRE(user && tower_source_user_may(user, response.source));
+    FUZZ_REQUIRE(strcmp(response.source, "taken") != 0 && response.hold_ns == 0);
+}
+
 static void answer_all(void) {
     tower_connection_reset_request(&connection);
     while (tower_connection_next_request(&connection) == 1) {
@@ -323,6 +359,8 @@ static void answer_all(void) {
             check_events();
         if (response.next == TOWER_RESPONSE_TAP)
             check_tap();
+        if (response.next == TOWER_RESPONSE_SOURCE)
+            check_source(request);
         bool is_over = request->refusal != 0 || response.next != TOWER_RESPONSE_KEEP_ALIVE;
         tower_response_done(&response);
         if (is_over)
