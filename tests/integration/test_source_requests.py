@@ -160,10 +160,14 @@ class TestSourceRequests(TowerTestCase):
 
     @takes(15)
     def test_curl_sends_a_file(self):
-        song = self.encoded(20, "-f", "flac")
-        self.curl("-T", song, "-H", "Content-Type: audio/flac",
-                  f"http://127.0.0.1:{self.server.port}/live")
+        song = self.encoded(6, "-f", "flac")
+        client = self.curl("-T", song, "-H", "Content-Type: audio/flac",
+                           "-H", "Transfer-Encoding: chunked",
+                           f"http://127.0.0.1:{self.server.port}/live")
         self.assert_heard()
+        self.assertEqual(client.wait(), 0, client.stderr())
+        self.assertIn("HTTP/1.0 200 OK", client.stdout())
+        wait_until(lambda: "the client sent its end" in self.server.stderr(), "its end is known")
 
     # ---- on air in time, and through deaths ----
 
