@@ -12,9 +12,14 @@
 #define MAGIC_BYTES 5
 #define FLAGS_AT 5
 #define SERIAL_AT 14
+#define CHECKSUM_AT 22
+#define CHECKSUM_BYTES 4
+#define CHECKSUM_POLYNOMIAL UINT32_C(0x04c11db7)
 #define SEGMENTS_AT 26
 #define HEADER_BYTES 27
-#define FLAG_BEGIN 0x02 /* the first page of a stream */
+#define FLAG_CONTINUED 0x01 /* it begins within a packet */
+#define FLAG_BEGIN 0x02     /* the first page of a stream */
+#define FLAG_END 0x04       /* the last one */
 #define SEGMENT_WHOLE 255
 /* Of the packet with the comments, as much as is looked at. */
 #define COMMENT_BYTES_MAX 65536
@@ -117,6 +122,42 @@ static enum codec codec_of(const uint8_t *page, size_t page_bytes, unsigned *ret
         return CODEC_SPEEX;
     }
     return CODEC_OTHER;
+}
+
+static void set_checksum(uint8_t *page, size_t bytes) {
+    uint32_t sum = 0;
+    memset(page + CHECKSUM_AT, 0, CHECKSUM_BYTES);
+    for (size_t i = 0; i < bytes; i++) {
+        sum ^= (uint32_t)page[i] << 24;
+        for (unsigned bit = 0; bit < 8; bit++)
+            sum = sum << 1 ^ (sum & UINT32_C(0x80000000) ? CHECKSUM_POLYNOMIAL : 0);
+    }
+    for (unsigned i = 0; i < CHECKSUM_BYTES; i++)
+        page[CHECKSUM_AT + i] = (uint8_t)(sum >> (8 * i));
+}
+
+/* Is the last segment a packet by itself, and empty? */
+static bool has_empty_end(const uint8_t *page) {
+    const uint8_t *segments = page + HEADER_BYTES;
+    unsigned n = page[SEGMENTS_AT];
+    if (n == 0 || segments[n - 1] > 0)
+        return false;
+    return n == 1 ? !(page[FLAGS_AT] & FLAG_CONTINUED) : segments[n - 2] < SEGMENT_WHOLE;
+}
+
+/* Liquidsoap ends each link of Opus with an empty packet, at which ffmpeg gives up the whole chain.
+ * Returns how long the page then is; 0: nothing is left of it. */
+static size_t drop_empty_end(uint8_t *page, size_t bytes) {
+    if (!(page[FLAGS_AT] & FLAG_END) || !has_empty_end(page))
+        return bytes;
+    while (has_empty_end(page)) {
+        size_t last = HEADER_BYTES + page[SEGMENTS_AT] - 1U;
+        memmove(page + last, page + last + 1, bytes - last - 1);
+        page[SEGMENTS_AT]--;
+        bytes--;
+    }
+    set_checksum(page, bytes);
+    return page[SEGMENTS_AT] > 0 ? bytes : 0;
 }
 
 /* ---- the link ---- */
@@ -231,6 +272,9 @@ int tower_ogg_pages_take(struct tower_ogg_pages *pages, const uint8_t **at, size
         if (pages->page_bytes < header_bytes || pages->page_bytes < wanted_bytes(pages))
             continue;
         pages->skipped_bytes = 0;
+        pages->page_bytes = drop_empty_end(pages->page, pages->page_bytes);
+        if (pages->page_bytes == 0)
+            continue;
         pages->is_given = true;
         classify(pages, ret_piece);
         return 1;

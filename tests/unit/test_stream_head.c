@@ -230,6 +230,58 @@ static void test_what_is_between_pages_is_passed_over(void **state) {
     }
 }
 
+/* The checksum of Ogg as RFC 3533 has it, by a table. */
+static void set_checksum(uint8_t *page, size_t bytes) {
+    uint32_t table[256], sum = 0;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i << 24;
+        for (int bit = 0; bit < 8; bit++)
+            table[i] = table[i] & 1U << 31 ? table[i] << 1 ^ 0x04c11db7 : table[i] << 1;
+    }
+    memset(page + 22, 0, 4);
+    for (size_t i = 0; i < bytes; i++)
+        sum = sum << 8 ^ table[(sum >> 24 & 0xff) ^ page[i]];
+    for (unsigned i = 0; i < 4; i++)
+        page[22 + i] = (uint8_t)(sum >> (8 * i));
+}
+
+static void test_empty_packets_at_an_end_are_left_out(void **state) {
+    (void)state;
+    uint8_t expected[100];
+    struct tower_stream_head *head;
+    struct tower_stream_piece piece;
+    size_t left, n_pieces = 0;
+    stream_bytes = 0;
+    add_page(1, END, "sound", 5, false);
+    set_checksum(stream, stream_bytes);
+    size_t expected_bytes = stream_bytes;
+    memcpy(expected, stream, stream_bytes);
+    /* The same page with two empty packets behind the one. */
+    stream_bytes = 0;
+    add(expected, 26);
+    add("\3\5\0\0sound", 9);
+    /* One with nothing else, and one where that ends a packet of 255 bytes. */
+    add_page(1, END, "", 0, false);
+    size_t whole_at = stream_bytes;
+    uint8_t whole[255];
+    memset(whole, 7, sizeof whole);
+    add_page(1, END, whole, sizeof whole, false);
+    assert_int_equal(tower_stream_head_new(TOWER_STREAM_OGG, &head), 0);
+    const uint8_t *at = stream;
+    left = stream_bytes;
+    while (tower_stream_head_take(head, &at, &left, &piece) == 1) {
+        if (n_pieces++ == 0) {
+            assert_int_equal(piece.bytes, expected_bytes);
+            assert_memory_equal(piece.data, expected, expected_bytes);
+        } else {
+            assert_int_equal(piece.bytes, stream_bytes - whole_at);
+            assert_memory_equal(piece.data, stream + whole_at, piece.bytes);
+        }
+    }
+    assert_int_equal(n_pieces, 2);
+    tower_stream_head_free(head);
+}
+
 static void test_what_is_no_ogg_is_refused(void **state) {
     (void)state;
     stream_bytes = 0;
@@ -395,6 +447,7 @@ int main(void) {
         cmocka_unit_test(test_each_link_of_a_chain_has_a_head_and_a_title),
         cmocka_unit_test(test_streams_side_by_side_are_one_link),
         cmocka_unit_test(test_what_is_between_pages_is_passed_over),
+        cmocka_unit_test(test_empty_packets_at_an_end_are_left_out),
         cmocka_unit_test(test_what_is_no_ogg_is_refused),
         cmocka_unit_test(test_a_head_without_an_end_is_not_kept),
         cmocka_unit_test(test_of_flac_the_description_is_kept),
