@@ -21,6 +21,11 @@
 #define FLAG_BEGIN 0x02     /* the first page of a stream */
 #define FLAG_END 0x04       /* the last one */
 #define SEGMENT_WHOLE 255
+/* Of OpusHead (RFC 7845, 5.1): how many samples are left out at the beginning; and as many as it
+ * takes an encoder and a decoder to find together. */
+#define PRE_SKIP_AT 10
+#define PRE_SKIP_BYTES 2
+#define PRE_SKIP_SAMPLES 960
 /* Of the packet with the comments, as much as is looked at. */
 #define COMMENT_BYTES_MAX 65536
 
@@ -183,6 +188,18 @@ static void keep_page(struct tower_ogg_pages *pages) {
     pages->kept_bytes += pages->page_bytes;
 }
 
+/* Liquidsoap goes on with its sound in a new link for each title, of which 80 ms would be left out:
+ * what is missing each time makes a gap in the end. */
+static void limit_pre_skip(struct tower_ogg_pages *pages) {
+    uint8_t *at = pages->page + (body_of(pages->page) - pages->page) + PRE_SKIP_AT;
+    if (at + PRE_SKIP_BYTES > pages->page + pages->page_bytes ||
+        ((unsigned)at[1] << 8 | at[0]) <= PRE_SKIP_SAMPLES)
+        return;
+    at[0] = PRE_SKIP_SAMPLES & 0xff;
+    at[1] = PRE_SKIP_SAMPLES >> 8;
+    set_checksum(pages->page, pages->page_bytes);
+}
+
 static void take_begin_page(struct tower_ogg_pages *pages, struct tower_stream_piece *piece) {
     unsigned headers = 0;
     enum codec codec = codec_of(pages->page, pages->page_bytes, &headers);
@@ -194,6 +211,8 @@ static void take_begin_page(struct tower_ogg_pages *pages, struct tower_stream_p
         piece->begins_link = true;
         /* A decoder goes on across links only where nothing but a stream of one kind is in each. */
         piece->changes_codec = codec != codec_before || codec == CODEC_OTHER || streams_before != 1;
+        if (codec == CODEC_OPUS && !piece->changes_codec)
+            limit_pre_skip(pages);
     }
     pages->has_begun = true;
     pages->n_streams++;

@@ -167,7 +167,7 @@ static size_t add_opus(uint8_t serial, const char *title, unsigned n_pages) {
     size_t title_bytes = strlen(title);
     packet[16] = (char)(title_bytes + 6);
     (void)snprintf(packet + 20, sizeof packet - 20, "title=%s", title);
-    add_page(serial, 2, "OpusHead, and so on.", 20);
+    add_page(serial, 2, "OpusHead\1\2\0\0 so on..", 20);
     add_page(serial, 0, packet, 26 + title_bytes);
     size_t bytes = ogg_bytes - begin;
     for (unsigned i = 0; i < n_pages; i++)

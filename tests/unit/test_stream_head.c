@@ -98,7 +98,7 @@ static void add_opus(uint32_t serial, const char *title, unsigned n_pages) {
     char entry[256];
     (void)snprintf(entry, sizeof entry, "title=%s", title);
     const char *entries[] = {entry};
-    add_page(serial, BEGIN, "OpusHead what it is like", 24, false);
+    add_page(serial, BEGIN, "OpusHead\1\2\0\0 it is like", 22, false);
     add_page(serial, 0, packet, make_packet(packet, "OpusTags", 8, entries, 1), false);
     memset(sound, (int)serial, sizeof sound);
     for (unsigned i = 0; i < n_pages; i++)
@@ -282,6 +282,42 @@ static void test_empty_packets_at_an_end_are_left_out(void **state) {
     tower_stream_head_free(head);
 }
 
+static void test_a_link_of_opus_leaves_out_no_sound(void **state) {
+    (void)state;
+    static const unsigned expected[] = {3840, 960, 312, 100};
+    struct tower_stream_head *head;
+    struct tower_stream_piece piece;
+    size_t n = 0;
+    stream_bytes = 0;
+    for (uint8_t i = 0; i < 4; i++) {
+        uint8_t packet[19] = "OpusHead\1\2";
+        const unsigned skipped = i < 2 ? 3840 : i == 2 ? 312 : 100;
+        packet[10] = (uint8_t)skipped;
+        packet[11] = (uint8_t)(skipped >> 8);
+        add_page(i, BEGIN, packet, sizeof packet, false);
+        add_page(i, 0, "OpusTags", 8, false);
+        add_page(i, 0, "sound", 5, false);
+    }
+    assert_int_equal(tower_stream_head_new(TOWER_STREAM_OGG, &head), 0);
+    const uint8_t *at = stream;
+    size_t left = stream_bytes;
+    while (tower_stream_head_take(head, &at, &left, &piece) == 1) {
+        if (memcmp(piece.data + 28, "OpusHead", 8) != 0)
+            continue;
+        uint8_t page[28 + 19];
+        assert_int_equal(piece.bytes, sizeof page);
+        memcpy(page, piece.data, sizeof page);
+        assert_int_equal(page[38] | page[39] << 8, expected[n]);
+        if (n == 1) {
+            set_checksum(page, sizeof page);
+            assert_memory_equal(page, piece.data, sizeof page);
+        }
+        n++;
+    }
+    assert_int_equal(n, 4);
+    tower_stream_head_free(head);
+}
+
 static void test_what_is_no_ogg_is_refused(void **state) {
     (void)state;
     stream_bytes = 0;
@@ -448,6 +484,7 @@ int main(void) {
         cmocka_unit_test(test_streams_side_by_side_are_one_link),
         cmocka_unit_test(test_what_is_between_pages_is_passed_over),
         cmocka_unit_test(test_empty_packets_at_an_end_are_left_out),
+        cmocka_unit_test(test_a_link_of_opus_leaves_out_no_sound),
         cmocka_unit_test(test_what_is_no_ogg_is_refused),
         cmocka_unit_test(test_a_head_without_an_end_is_not_kept),
         cmocka_unit_test(test_of_flac_the_description_is_kept),
