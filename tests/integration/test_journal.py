@@ -138,9 +138,13 @@ class TestJournal(TowerTestCase):
         stalled = wait_until(lambda: [i for i in self.incidents(server, "stalled")
                                       if i["duration_ms"] > 800], "it is in the journal")[0]
         self.assertLess(stalled["duration_ms"], stopped_ms + 5000)
-        missed = sum(i["frames_missed"] for i in self.incidents(server, "stalled"))
-        self.assertGreater(missed, 30)
-        self.assertLessEqual(missed, server.status()["ticks"]["skipped"])
+
+        # One that is stopped in the middle of a tick notices only at the next that it has missed
+        # some: these have a line of their own then.
+        def missed():
+            return sum(i["frames_missed"] for i in self.incidents(server, "stalled"))
+        wait_until(lambda: missed() > 30, "what was missed is in the journal")
+        self.assertLessEqual(missed(), server.status()["ticks"]["skipped"])
         self.stop(server)
 
     @takes(25)
