@@ -27,6 +27,8 @@
 #include <sys/types.h>
 
 #define TOWER_PRODUCERS_MAX 32
+/* The longest fade from one to another. */
+#define TOWER_FADE_MAX_NS (5 * TOWER_NS_PER_S)
 
 /* A producer's connection, as it stands. */
 struct tower_producer_info {
@@ -66,7 +68,8 @@ struct tower_pcm_socket_config {
     /* For this long after somebody has lost the air, by going or being mute, nobody of a lower rank
      * makes way to another. 0: at once. */
     int64_t settle_ns;
-    /* How long the fade lasts when one takes the air from another, up to whole frames. 0: none. */
+    /* How long the fade lasts when one takes the air from another, up to whole frames; 0 to
+     * TOWER_FADE_MAX_NS. 0: none. */
     int64_t fade_ns;
     bool is_realtime; /* ask for SCHED_FIFO below the encoder's; go on where refused */
     /* Judges what comes in, on the ingest thread. May be NULL. */

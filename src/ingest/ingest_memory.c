@@ -346,8 +346,16 @@ static void check_frames(struct tower_ingest_memory *memory, size_t frame_bytes)
     tower_ingest_memory_set_air(memory, air);
 }
 
-static void check_air(struct tower_ingest_memory *memory, int64_t now_ns) {
+static void check_air(struct tower_ingest_memory *memory, size_t frame_bytes, int64_t now_ns) {
     struct tower_ingest_air air = tower_ingest_memory_air(memory);
+    int64_t frame_ns =
+        tower_samples_to_ns((int64_t)(frame_bytes / TOWER_SAMPLE_BYTES), TOWER_RATE_HZ);
+    if ((air.fade_frames - 1) * frame_ns >= TOWER_FADE_MAX_NS) {
+        air.fade_frames = 0;
+        air.fade_done = 0;
+        air.outgoing = -1;
+        air.state |= TOWER_INGEST_SEAM;
+    }
     /* Who was being faded out may be gone, and who is on air stays. */
     if (is_place(memory, air.on_air) && air.outgoing >= 0 && !is_place(memory, air.outgoing)) {
         air.outgoing = -1;
@@ -434,7 +442,7 @@ int tower_ingest_memory_open(struct tower_region *region, int fd, size_t frame_b
     *ret_lost = check_entries(memory, now_ns);
     finish_read(memory);
     check_delivery(memory, pushed);
-    check_air(memory, now_ns);
+    check_air(memory, frame_bytes, now_ns);
     check_frames(memory, frame_bytes);
     return 1;
 }

@@ -129,7 +129,7 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     if (!config->clock || (!config->path && !config->listen_fd) || !config->router ||
         config->frame_samples == 0 || config->frame_samples > TOWER_FRAME_SAMPLES_MAX ||
         config->cushion_frames > CUSHION_FRAMES_MAX || config->idle_ns < 0 ||
-        config->settle_ns < 0 || config->fade_ns < 0 ||
+        config->settle_ns < 0 || config->fade_ns < 0 || config->fade_ns > TOWER_FADE_MAX_NS ||
         tower_priorities_read(NULL, config->priorities) < 0)
         return -EINVAL;
     struct tower_router_stats router;

@@ -325,6 +325,26 @@ static void test_what_a_live_one_sends_while_it_waits_is_thrown_away(void **stat
     tower_producer_close(live, 0);
 }
 
+/* What was read of one without a name before goes on air before it, and takes its time. */
+static void test_what_a_live_one_sends_before_there_is_room_for_it_is_thrown_away(void **state) {
+    struct fixture *fixture = *state;
+    fixture->priorities = "live";
+    make(fixture, 50, 0, 0);
+    struct tower_producer *first = join(fixture, "", false, false);
+    write_frames(first, 1, 40);
+    await(fixture, has_frames, 40);
+    struct tower_producer *live = join(fixture, "live", true, false);
+    write_frames(live, 100, 10);
+    await(fixture, is_shown, 2);
+    await(fixture, has_thrown, 10 * (uint64_t)FRAME_BYTES);
+    pop_values(fixture, 1, 40);
+    write_frames(live, 110, 3);
+    pop_values(fixture, 110, 3);
+    assert_int_equal(info_of(fixture, 2).thrown_bytes, 10 * FRAME_BYTES);
+    tower_producer_close(live, 0);
+    tower_producer_close(first, 0);
+}
+
 static void test_one_that_is_not_live_waits_unread(void **state) {
     struct fixture *fixture = *state;
     make(fixture, 50, 0, 0);
@@ -628,6 +648,7 @@ int main(void) {
         TEST(test_coming_on_air_where_nobody_is_never_waits),
         TEST(test_a_mute_one_makes_way_and_has_to_settle),
         TEST(test_what_a_live_one_sends_while_it_waits_is_thrown_away),
+        TEST(test_what_a_live_one_sends_before_there_is_room_for_it_is_thrown_away),
         TEST(test_one_that_is_not_live_waits_unread),
         TEST(test_by_hand_whatever_the_ranks),
         TEST(test_one_without_a_name_is_chosen_by_its_number),
