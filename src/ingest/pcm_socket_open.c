@@ -4,6 +4,7 @@
 #include "fd.h"
 #include "handover.h"
 #include "pcm_socket_state.h"
+#include "thread.h"
 #include "tower/log.h"
 
 #include <errno.h>
@@ -154,7 +155,7 @@ int tower_pcm_socket_new(const struct tower_pcm_socket_config *config,
     socket->watch_at_ns = config->monitor ? 0 : INT64_MAX; /* at once */
     tower_input_gate_init(&socket->gate, config->router, socket->frame_bytes, config->monitor,
                           config->withholds_dead_air);
-    int error = -pthread_mutex_init(&socket->lock, NULL);
+    int error = tower_mutex_init(&socket->lock, 0);
     if (error < 0) {
         free(socket);
         return error;
