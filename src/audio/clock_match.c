@@ -149,7 +149,8 @@ double tower_clock_match_advance(struct tower_clock_match *match, size_t n_sampl
     double taken_s = (double)n_samples / match->rate_hz;
     match->correction = 0;
     if (match->has_line) {
-        double due_s = match->in_s + line_at(match, match->now_s);
+        /* Before these, or a chunk that is longer than the last would seem to be elsewhere. */
+        double due_s = match->in_s - taken_s + line_at(match, match->now_s);
         double off_s = due_s - match->anchor_s - match->made_s;
         if (!match->has_anchor || fabs(off_s) > PLACE_FAR_S) {
             match->anchor_s = due_s - match->made_s;

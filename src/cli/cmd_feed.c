@@ -97,7 +97,7 @@ static void draw(struct feed *feed, int64_t now_ns) {
     bool is_on_air = feed->link.state == TOWER_FEED_ON_AIR;
     struct tower_clock_match_view clock = {0};
     if (info->is_live)
-        tower_clock_match_view(&feed->live.match, &clock);
+        tower_clock_match_view(&feed->live.clock.match, &clock);
     /* A file goes out in bursts: between them, what was seen last stands. */
     if (feed->levels.n_samples > 0 || !is_on_air)
         feed->peak_dbfs = tower_levels_dbfs(peak);

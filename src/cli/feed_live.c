@@ -1,12 +1,10 @@
 /* feed_live.c - a live source: its clock and its device. */
 #include "feed_live.h"
 
-#define TELL_NS (5 * TOWER_NS_PER_S)
-
 int tower_feed_live_init(struct tower_feed_live *live, const struct tower_source *source,
                          struct tower_feed_display *display) {
-    *live = (struct tower_feed_live){.source = source, .display = display, .told_ns = INT64_MIN};
-    tower_clock_match_init(&live->match, source->info.rate_hz);
+    *live = (struct tower_feed_live){.source = source, .display = display};
+    tower_live_clock_init(&live->clock, source->info.rate_hz);
     return tower_varispeed_new(&live->varispeed);
 }
 
@@ -14,7 +12,7 @@ void tower_feed_live_done(struct tower_feed_live *live) {
     struct tower_clock_match_view view;
     if (!live->varispeed)
         return;
-    tower_clock_match_view(&live->match, &view);
+    tower_clock_match_view(&live->clock.match, &view);
     if (view.is_known)
         tower_feed_display_say(live->display,
                                "%s: its clock was %+.1f ppm off (+-%.1f), corrected by %+.1f; "
@@ -27,7 +25,7 @@ void tower_feed_live_done(struct tower_feed_live *live) {
 
 static void look_at_clock(struct tower_feed_live *live) {
     struct tower_clock_match_view view;
-    tower_clock_match_view(&live->match, &view);
+    tower_clock_match_view(&live->clock.match, &view);
     if (view.is_out_of_range && !live->was_out_of_range)
         tower_feed_display_say(live->display,
                                "%s: its clock is %+.0f ppm off, more than %.0f: it is broken, or "
@@ -56,36 +54,20 @@ void tower_feed_live_look(struct tower_feed_live *live) {
                                "(%llu times so far)",
                                name, (unsigned long long)now->n_overruns);
     if (now->n_overruns != live->seen.n_overruns || now->n_absences != live->seen.n_absences)
-        tower_clock_match_lose_place(&live->match);
+        tower_clock_match_lose_place(&live->clock.match);
     live->seen = *now;
     look_at_clock(live);
 }
 
 bool tower_feed_live_report(struct tower_feed_live *live, int64_t now_ns,
                             struct tower_clock_report *ret_report) {
-    struct tower_clock_match_view view;
-    if (live->told_ns != INT64_MIN && now_ns - live->told_ns < TELL_NS)
-        return false;
-    tower_clock_match_view(&live->match, &view);
-    if (!view.is_known && live->source->live.n_overruns == 0)
-        return false;
-    live->told_ns = now_ns;
-    *ret_report = (struct tower_clock_report){
-        .is_known = view.is_known,
-        .ppm = view.ppm,
-        .spread_ppm = view.spread_ppm,
-        .correction_ppm = view.correction_ppm,
-        .is_out_of_range = view.is_out_of_range,
-        .n_overruns = live->source->live.n_overruns,
-    };
-    return true;
+    return tower_live_clock_report(&live->clock, now_ns, live->source->live.n_overruns, ret_report);
 }
 
 int tower_feed_live_match(struct tower_feed_live *live, int64_t now_ns, size_t n_samples,
                           const int16_t **samples, size_t *n_converted) {
-    live->n_samples += n_samples;
-    tower_clock_match_observe(&live->match, now_ns, live->n_samples);
-    double ratio = tower_clock_match_advance(&live->match, n_samples);
+    tower_live_clock_observe(&live->clock, now_ns, n_samples);
+    double ratio = tower_clock_match_advance(&live->clock.match, n_samples);
     return tower_varispeed_process(live->varispeed, *samples, *n_converted, ratio, samples,
                                    n_converted);
 }

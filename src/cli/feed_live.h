@@ -3,9 +3,8 @@
 #ifndef TOWER_CLI_FEED_LIVE_H
 #define TOWER_CLI_FEED_LIVE_H
 
-#include "clock_match.h"
 #include "feed_display.h"
-#include "tower/clock_report.h"
+#include "live_clock.h"
 #include "tower/source.h"
 #include "varispeed.h"
 
@@ -15,11 +14,9 @@ struct tower_feed_live {
     struct tower_feed_display *display;
 
     struct tower_varispeed *varispeed;
-    struct tower_clock_match match;
-    uint64_t n_samples; /* read in all, at the source's rate */
+    struct tower_live_clock clock; /* at the source's rate */
     struct tower_source_live seen;
     bool was_out_of_range;
-    int64_t told_ns; /* when the transmitter was told; INT64_MIN: never */
 };
 
 /* Errors: -ENOMEM. */
