@@ -46,6 +46,10 @@ void tower_varispeed_free(struct tower_varispeed *varispeed) {
     free(varispeed);
 }
 
+void tower_varispeed_reset(struct tower_varispeed *varispeed) {
+    (void)src_reset(varispeed->state);
+}
+
 static int reserve(struct tower_varispeed *varispeed, size_t n_samples) {
     size_t bytes;
     if (n_samples <= varispeed->out_capacity)

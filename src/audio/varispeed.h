@@ -12,6 +12,9 @@ struct tower_varispeed;
 int tower_varispeed_new(struct tower_varispeed **ret_varispeed);
 void tower_varispeed_free(struct tower_varispeed *varispeed);
 
+/* Forget what was resampled: what comes next begins behind silence, with its own ratio. */
+void tower_varispeed_reset(struct tower_varispeed *varispeed);
+
 /* Resample `n_samples` samples of interleaved stereo, output to input by `ratio` (0.9 to 1.1),
  * which is reached by and by within them. All are taken; what is made lags some 50 samples behind.
  * The result lies in the varispeed until the next call. May allocate; not from the pump.

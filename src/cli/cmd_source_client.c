@@ -146,6 +146,10 @@ static void log_end(const char *name, const struct tower_source_client_result *r
               name, result->ns / TOWER_NS_PER_S, result->why, result->bytes,
               result->samples / TOWER_RATE_HZ, result->titles, result->decoder_starts,
               result->dropped * 1000 / TOWER_RATE_HZ);
+    if (result->clock.is_known)
+        tower_log(TOWER_LOG_INFO, LOG_ROOM,
+                  "%s: its clock was %+.1f ppm off (+-%.1f), corrected by %+.1f", name,
+                  result->clock.ppm, result->clock.spread_ppm, result->clock.correction_ppm);
 }
 
 int tower_cmd_source_client(int argc, char **argv) {

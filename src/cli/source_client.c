@@ -4,6 +4,8 @@
 #include "fd.h"
 #include "http_body.h"
 #include "pcm_backlog.h"
+#include "speed_switch.h"
+#include "stream_clock.h"
 #include "stream_decoder.h"
 #include "tower/format.h"
 #include "tower/log.h"
@@ -25,8 +27,11 @@
 #define BEGUN_BYTES_MAX (1024 * 1024)
 #define TITLE_LENGTH_BYTES 2
 
-/* What is decoded and not written: no more is decoded then. */
-#define FULL_SAMPLES (TOWER_RATE_HZ / 2)
+/* What is decoded and not written: no more is decoded then. Together with what the socket takes,
+ * room for a page of a second behind HOLD_NS: one who sends such in real time never waits. */
+#define FULL_SAMPLES TOWER_RATE_HZ
+/* Of it, what a transmitter that takes sound again is given. */
+#define NEWEST_SAMPLES (TOWER_RATE_HZ / 2)
 /* One read can make as much as 4 s, where PCM of 1000 Hz comes. */
 #define BACKLOG_SAMPLES ((size_t)TOWER_RATE_HZ * 5)
 #define WRITE_SAMPLES TOWER_FRAME_SAMPLES
@@ -67,6 +72,11 @@ struct source_client {
     size_t content_left;
     int64_t received_ns;
     int64_t decoded_ns; /* when there was sound last, or it was not wanted */
+
+    /* Its clock, by what is decoded. */
+    struct tower_stream_clock clock;
+    struct tower_speed_switch speed;
+    uint32_t restarts; /* of the decoder, that the clock has been told of */
 
     /* To the transmitter. */
     int64_t hold_until_ns;
@@ -112,22 +122,36 @@ static void end_client(struct source_client *client, enum tower_source_client_en
 
 /* ---- from the decoder ---- */
 
+static void put(struct source_client *client, const int16_t *samples, size_t n_samples) {
+    uint32_t restarts = tower_stream_decoder_restarts(client->decoder);
+    if (restarts != client->restarts)
+        tower_stream_clock_lose_place(&client->clock);
+    client->restarts = restarts;
+    int64_t now_ns = now_of(client);
+    double ratio = tower_stream_clock_take(&client->clock, now_ns, n_samples);
+    if (tower_speed_switch_put(&client->speed, &client->backlog, samples, n_samples, ratio) < 0)
+        tower_stream_clock_begin(&client->clock, now_ns);
+}
+
 static void on_pcm(void *user, const int16_t *samples, size_t n_samples) {
     struct source_client *client = user;
     int64_t now_ns = now_of(client);
     if (client->backlog.count == 0) {
         client->written_ns = now_ns;
-        if (now_ns > client->played_until_ns && now_ns > client->hold_until_ns)
+        if (now_ns > client->played_until_ns && now_ns > client->hold_until_ns) {
             client->hold_until_ns = now_ns + HOLD_NS;
+            tower_stream_clock_lose_place(&client->clock);
+        }
     }
     client->decoded_ns = now_ns;
-    tower_pcm_backlog_put(&client->backlog, samples, n_samples);
+    put(client, samples, n_samples);
 }
 
 static void on_title(void *user, const char *title) {
     struct source_client *client = user;
     /* The sound is what matters. */
-    (void)tower_pcm_backlog_set_title(&client->backlog, title);
+    if (tower_pcm_backlog_set_title(&client->backlog, title) == 0)
+        client->backlog.title_at += tower_speed_switch_held(&client->speed);
 }
 
 /* ---- from the client ---- */
@@ -208,6 +232,13 @@ static void send_title(struct source_client *client) {
     free(title);
 }
 
+static void send_clock(struct source_client *client) {
+    struct tower_clock_report report;
+    /* The next one says it anyway. */
+    if (tower_stream_clock_report(&client->clock, client->now_ns, &report))
+        (void)tower_producer_set_clock(client->producer, &report);
+}
+
 static bool has_room(const struct source_client *client) {
     struct pollfd writable = {.fd = tower_producer_fd(client->producer), .events = POLLOUT};
     return poll(&writable, 1, 0) == 1 && (writable.revents & POLLOUT);
@@ -228,6 +259,7 @@ static void note_written(struct source_client *client, uint64_t n_samples) {
 
 /* Where the socket says that there is room a frame fits, and the write does not wait. */
 static void write_some(struct source_client *client) {
+    send_clock(client);
     for (int i = 0; i < WRITES_MAX && client->backlog.count > 0 && has_room(client); i++) {
         const int16_t *samples;
         send_title(client);
@@ -258,7 +290,7 @@ static void see_stall(struct source_client *client) {
                   "dropped",
                   client->config->name);
     client->is_stalled = true;
-    tower_pcm_backlog_keep(&client->backlog, FULL_SAMPLES);
+    tower_pcm_backlog_keep(&client->backlog, NEWEST_SAMPLES);
     if (client->is_ending && client->now_ns - client->written_ns >= LAST_NS)
         finish(client, client->result.end, "");
 }
@@ -308,6 +340,12 @@ static bool wants_pcm(const struct source_client *client) {
 static bool wants_client(const struct source_client *client) {
     return !client->is_ending && client->in_left == 0 && client->content_left == 0 &&
            wants_pcm(client) && tower_stream_decoder_has_room(client->decoder);
+}
+
+/* What waits is all that may: the client is ahead of the transmitter, not of a clock. */
+static void see_back_pressure(struct source_client *client) {
+    if (!wants_pcm(client) && !has_room(client))
+        tower_stream_clock_begin(&client->clock, client->now_ns);
 }
 
 static int64_t earlier(int64_t a_ns, int64_t b_ns) {
@@ -380,13 +418,17 @@ static void step(struct source_client *client) {
         tower_stream_decoder_step(client->decoder, wants_pcm(client), fds + DECODER) < 0)
         fail_decoding(client);
     bool is_held = client->now_ns < client->hold_until_ns && !client->is_ending;
-    if (!client->is_over && !is_held)
+    if (!client->is_over && !is_held) {
         write_some(client);
+        see_back_pressure(client);
+    }
     see_stall(client);
     see_silence(client, was_wanted);
-    if (client->is_ending && tower_stream_decoder_is_done(client->decoder) &&
-        client->backlog.count == 0)
-        client->is_over = true;
+    if (client->is_ending && tower_stream_decoder_is_done(client->decoder)) {
+        tower_speed_switch_take_out(&client->speed, &client->backlog);
+        if (client->backlog.count == 0)
+            client->is_over = true;
+    }
 }
 
 /* ---- all of it ---- */
@@ -418,6 +460,8 @@ static int open_parts(struct source_client *client) {
     if (error == 0)
         error = tower_pcm_backlog_init(&client->backlog, BACKLOG_SAMPLES);
     if (error == 0)
+        error = tower_speed_switch_init(&client->speed);
+    if (error == 0)
         error = tower_stream_decoder_new(&decoder, &client->decoder);
     if (error == 0)
         error = tower_producer_connect(config->socket, &client->producer);
@@ -445,6 +489,7 @@ int tower_source_client_run(const struct tower_source_client_config *config,
     client->began_ns = client->now_ns = now_of(client);
     client->received_ns = client->decoded_ns = client->written_ns = client->now_ns;
     client->hold_until_ns = client->played_until_ns = client->now_ns - 1;
+    tower_stream_clock_init(&client->clock, client->now_ns);
     int error = open_parts(client);
     if (error == 0) {
         while (!client->is_over)
@@ -453,10 +498,12 @@ int tower_source_client_run(const struct tower_source_client_config *config,
         client->result.samples = tower_producer_written(client->producer);
         client->result.dropped = client->backlog.dropped;
         client->result.decoder_starts = tower_stream_decoder_restarts(client->decoder);
+        tower_stream_clock_view(&client->clock, &client->result.clock);
         *ret_result = client->result;
     }
     close_producer(client);
     tower_stream_decoder_free(client->decoder);
+    tower_speed_switch_done(&client->speed);
     tower_pcm_backlog_done(&client->backlog);
     free(client->begun);
     free(client);

@@ -6,6 +6,7 @@
 #ifndef TOWER_CLI_SOURCE_CLIENT_H
 #define TOWER_CLI_SOURCE_CLIENT_H
 
+#include "clock_match.h"
 #include "tower/clock.h"
 
 #include <signal.h>
@@ -38,13 +39,14 @@ enum tower_source_client_end {
 
 struct tower_source_client_result {
     enum tower_source_client_end end;
-    char why[200];           /* in words */
-    int64_t ns;              /* from the beginning to the end */
-    uint64_t bytes;          /* that came from the client */
-    uint64_t samples;        /* a channel, written */
-    uint64_t dropped;        /* samples that the transmitter took too long for */
-    uint32_t titles;         /* given on, its own and those the transmitter sent */
-    uint32_t decoder_starts; /* anew, after a failure */
+    char why[200];                       /* in words */
+    int64_t ns;                          /* from the beginning to the end */
+    uint64_t bytes;                      /* that came from the client */
+    uint64_t samples;                    /* a channel, written */
+    uint64_t dropped;                    /* samples that the transmitter took too long for */
+    uint32_t titles;                     /* given on, its own and those the transmitter sent */
+    uint32_t decoder_starts;             /* anew, after a failure */
+    struct tower_clock_match_view clock; /* the client's */
 };
 
 /* Serve the client to its end. Blocks for as long as that is. Errors, before anything was begun:

@@ -81,6 +81,19 @@ class Sender:
             return data[begin:begin + bytes_per_second // 20]
         self._begin(piece)
 
+    def begin_by_clock(self, make, bytes_per_second, ppm, seconds):
+        """What a sound card captures: `make(begin, end)` are its bytes, all of them in time."""
+        began = time.monotonic()
+        sent = 0
+
+        def piece():
+            nonlocal sent
+            time.sleep(0.05)
+            due = (time.monotonic() - began) * bytes_per_second * (1 + ppm / 1e6)
+            begin, sent = sent, min(round(due), bytes_per_second * seconds)
+            return make(begin, sent)
+        self._begin(piece)
+
     def _begin(self, read):
         def run():
             try:
@@ -127,6 +140,7 @@ class Transmitter:
         self.pcm = bytearray()
         self.titles = []  # (sample, text)
         self.is_paused = False
+        self.is_in_time = False  # reads no faster than it would be heard
         self.is_ended = threading.Event()
         case.addCleanup(self.close)
 
@@ -136,9 +150,11 @@ class Transmitter:
         self.thread.start()
 
     def _run(self):
+        began = time.monotonic()
         try:
             while True:
-                if self.is_paused:
+                due = (time.monotonic() - began) * sound.RATE * SAMPLE_BYTES
+                if self.is_paused or (self.is_in_time and len(self.pcm) > due):
                     time.sleep(0.02)
                     continue
                 if not select.select([self.connection], [], [], 0.05)[0]:
@@ -378,6 +394,52 @@ class TestSourceClient(TowerTestCase):
         self.assertEqual(transmitter.titles[1][1], "")
         sender.hang_up()
         self.assertIn("2 titles", self.assert_ended(program, 0, "the client hung up"))
+
+    # ---- its clock ----
+
+    @takes(50)
+    def test_a_client_is_kept_to_our_clock(self):
+        """One with a card of its own, which is 400 ppm fast."""
+        server = self.serve("--grace", "10")
+        program, sender = self.source_client(server.socket_path, "audio/L16;rate=48000;channels=2")
+        tone = sound.stereo(sound.tone([440], 1)).astype(">i2").tobytes()
+
+        def captured(begin, end):
+            first = begin % len(tone)
+            return (tone * 3)[first:first + end - begin]
+        sender.begin_by_clock(captured, len(tone), 400, 100)
+
+        def clock(status):
+            return (status["producers"]["list"] or [{}])[0].get("clock") or {}
+        status = server.wait_status(lambda s: abs((clock(s).get("ppm") or 0) - 400) < 50,
+                                    "its clock is known", 90)
+        self.assertFalse(clock(status)["out_of_range"])
+        status = server.wait_status(lambda s: (clock(s).get("correction_ppm") or 0) < -200,
+                                    "it is corrected", 60)
+        self.assertEqual(clock(status)["overruns"], 0)
+        self.assertNotIn("takes nothing", program.stderr())
+        sender.hang_up()
+        self.assert_ended(program, 0, "the client hung up")
+        said = re.search(r"live: its clock was \+(\d+\.\d) ppm off \(\+-\d+\.\d\), "
+                         r"corrected by -\d+\.\d", program.stderr())
+        self.assertTrue(said, program.stderr())
+        self.assertAlmostEqual(float(said.group(1)), 400, delta=50)
+
+    @takes(45)
+    def test_a_file_sent_at_once_is_no_clock(self):
+        """It is taken as fast as it is heard, which is in time, and passes bit for bit."""
+        transmitter, program, sender = self.to_transmitter("audio/L16;rate=48000;channels=2")
+        transmitter.is_in_time = True
+        samples = numpy.arange(40 * sound.RATE * 2, dtype="<u4").astype("<i2").reshape(-1, 2)
+        sender.begin_by_clock(lambda begin, end: samples.astype(">i2").tobytes()[begin:end],
+                              samples.nbytes, 0, 1)
+        wait_until(lambda: sender.sent == samples.nbytes, "all is sent", 90)
+        sender.hang_up()
+        self.assert_ended(program, 0, "the client hung up", 60)
+        self.assertTrue(transmitter.is_ended.wait(30))
+        self.assertGreaterEqual(len(transmitter.samples()), len(samples))
+        self.assertTrue((transmitter.samples()[:len(samples)] == samples).all())
+        self.assertNotIn("its clock", program.stderr())
 
     # ---- what goes wrong ----
 
