@@ -227,6 +227,15 @@ static int answer_options(struct tower_response *response, const struct route *r
     return tower_response_make_empty(response, 204, &plain);
 }
 
+/* `OPTIONS *` asks what the server as a whole takes. libshout asks so whether there is TLS to go
+ * over to, and takes a 404 for a refusal of who would send. */
+static int answer_server_options(struct tower_response *response,
+                                 const struct tower_response_options *options) {
+    struct tower_response_options plain = *options;
+    plain.extra = "Allow: GET, HEAD, POST, PUT, SOURCE, OPTIONS\r\n";
+    return tower_response_make_empty(response, 204, &plain);
+}
+
 int tower_routes_answer(struct tower_routes *routes, const struct tower_request *request,
                         bool may_keep_alive, struct tower_response *response) {
     struct tower_response_options options = {
@@ -239,6 +248,8 @@ int tower_routes_answer(struct tower_routes *routes, const struct tower_request 
         return answer_error(response, request->refusal, &options, request->reason, NULL);
     if (request->method == HTTP_PUT || request->method == HTTP_SOURCE)
         return tower_route_source(routes, request, &options, response);
+    if (request->method == HTTP_OPTIONS && strcmp(request->target, "*") == 0)
+        return answer_server_options(response, &options);
     const struct route *route = find_route(request);
     if (!route)
         return answer_error(response, 404, &options, "there is nothing at", request->target);

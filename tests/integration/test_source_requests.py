@@ -13,7 +13,7 @@ PASSWORD = "sesame"
 TONE = 997
 EZSTREAM_XML = """<ezstream>
   <servers><server><name>default</name><protocol>http</protocol><hostname>127.0.0.1</hostname>
-    <port>{port}</port><user>source</user><password>{password}</password><tls>none</tls></server>
+    <port>{port}</port><user>source</user><password>{password}</password>{tls}</server>
   </servers>
   <streams><stream><name>default</name><mountpoint>/live.mp3</mountpoint><format>MP3</format>
   </stream></streams>
@@ -128,8 +128,16 @@ class TestSourceRequests(TowerTestCase):
 
     @takes(10)
     def test_ezstream_goes_live(self):
+        """As it comes: libshout asks first, with `OPTIONS *`, whether there is TLS."""
+        self.ezstream("")
+
+    @takes(10)
+    def test_ezstream_goes_live_without_asking_for_tls(self):
+        self.ezstream("<tls>none</tls>")
+
+    def ezstream(self, tls):
         with open(self.path("ez.xml"), "w", encoding="ascii") as file:
-            file.write(EZSTREAM_XML.format(port=self.server.port, password=PASSWORD))
+            file.write(EZSTREAM_XML.format(port=self.server.port, password=PASSWORD, tls=tls))
         os.chmod(self.path("ez.xml"), 0o600)
         song = self.encoded(30, "-f", "mp3")
         with open(song, "rb") as file:

@@ -254,6 +254,15 @@ static void options_are_answered(void **state) {
     assert_int_equal(answer.status, 204);
     assert_null(http_header(&answer, "Access-Control-Allow-Origin:"));
     close(fd);
+    /* The server as a whole, as libshout asks before it sends. */
+    fd = http_connect(station.port);
+    assert_true(http_send(fd, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"
+                              "Upgrade: TLS/1.0, HTTP/1.1\r\n\r\n"));
+    assert_true(http_read_head(fd, &answer));
+    assert_int_equal(answer.status, 204);
+    assert_true(http_header_is(&answer, "Allow:", "GET, HEAD, POST, PUT, SOURCE, OPTIONS"));
+    assert_null(http_header(&answer, "Upgrade:"));
+    close(fd);
 }
 
 /* ---- titles ---- */
