@@ -28,7 +28,7 @@ struct command {
 static const struct command commands[] = {
     {"serve", tower_cmd_serve, "run the transmitter"},
     {"check", tower_cmd_check, "print the settings and where each came from, or what is wrong"},
-    {"feed", tower_cmd_feed, "put a file, stdin or a test signal on air"},
+    {"feed", tower_cmd_feed, "put a file, a list, a microphone or stdin on air"},
     {"aircheck", tower_cmd_aircheck, "listen to a stream and judge it"},
     {"tap", tower_cmd_tap, "write what is on air as PCM, for speech recognisers and others"},
     {"reload", tower_cmd_reload, "have a running transmitter read its configuration again"},
