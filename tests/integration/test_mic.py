@@ -13,8 +13,8 @@ from listening import Listener
 import sound
 
 TONE_HZ = 997  # not whole in a frame, so that one too many or too few is another phase
-# How long a tone is listened to without a gap; the promise is a minute.
-SECONDS = float(os.environ.get("MIC_SECONDS") or 10)
+# How long a tone is listened to without a gap; a minute is what is promised.
+SECONDS = float(os.environ.get("MIC_SECONDS") or 60)
 
 
 class TestMic(TowerTestCase):
@@ -112,7 +112,7 @@ class TestMic(TowerTestCase):
         # A thousandth of a turn is 50 ppm of the tone in 20 ms; a frame lost is 70 times that.
         self.assertLess(abs(numpy.diff(phase)).max() / (2 * numpy.pi), 0.01)
 
-    @takes(25)
+    @takes(75)
     def test_a_tone_is_heard_without_a_gap(self):
         self.start_pulse()
         # A machine with other work is late by more than two frames now and then.
@@ -159,8 +159,7 @@ class TestMic(TowerTestCase):
     def test_a_clock_that_is_wrong_is_found(self):
         self.start_pulse()
         server = self.serve("--grace", "0", "--tone-frequency", "0")
-        # Its clock is known after 20 s.
-        seconds = max(SECONDS, 30)
+        seconds = 30  # its clock is known after 20 s
         self.sing(seconds + 30, 300)
         feeder = self.feed_mic(server, "pipe")
         self.wait_loud(server)
