@@ -278,10 +278,10 @@ const DOING = { "on air": "on air", waiting: "waits", idle: "nothing to play" };
 function showProducers() {
   const order = Object.keys(DOING);
   const list = [...status.producers.list].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
-  const items = list.map(({ id, pid, name, state, chosen, on_air, since_seconds, seconds_since_data: quiet }) => {
+  const items = list.map(({ id, pid, name, label, state, chosen, on_air, since_seconds, seconds_since_data: quiet }) => {
     const item = make("li", on_air ? "" : "is-waiting");
     const doing = on_air && quiet > 1 ? `quiet for ${duration(quiet)}` : `${DOING[state] || state} \u00b7 ${duration(since_seconds)}`;
-    const about = make("p", "", [name && `#${id}`, pid && `pid ${pid}`].filter(Boolean).join(" \u00b7 "));
+    const about = make("p", "", [label, name && `#${id}`, pid && `pid ${pid}`].filter(Boolean).join(" \u00b7 "));
     if (chosen) about.append(make("span", "", "chosen by hand"));
     item.append(swatch(on_air ? "live" : "note"), make("b", "", name || `#${id}`), make("span", "", doing), about);
     return item;

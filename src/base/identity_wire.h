@@ -9,12 +9,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TOWER_IDENTITY_WIRE_BYTES 48
+#define TOWER_IDENTITY_WIRE_BYTES 176
 
 /* Is that a name: 1 to 32 bytes of a-z, 0-9, '.', '_' and '-'? */
 bool tower_identity_name_is_valid(const char *name);
 
-/* Of one whose name is valid. */
+/* Is that a label: at most 127 bytes of UTF-8 without control characters? */
+bool tower_identity_label_is_valid(const char *label);
+
+/* Write the label that `text` makes, with a NUL: control characters are left out, what is no UTF-8
+ * is taken for ISO 8859-1, what is too long is cut at a character. */
+void tower_identity_label_from(const char *text, char ret_label[TOWER_PRODUCER_LABEL_BYTES]);
+
+/* Of one whose name is valid, and whose label is. */
 void tower_identity_wire_write(const struct tower_producer_identity *identity,
                                uint8_t ret_bytes[TOWER_IDENTITY_WIRE_BYTES]);
 

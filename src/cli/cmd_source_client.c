@@ -33,6 +33,7 @@ static const char help[] =
     "does, once all is played, or when the transmitter does.\n"
     "\n"
     "  --name NAME          the producer's name: 1 to 32 of a-z, 0-9, '.', '_' and '-'\n"
+    "  --label TEXT         what people call it\n"
     "  --socket PATH        the PCM socket\n"
     "  --content-type TYPE  what the client sends: audio/mpeg, audio/aac, audio/ogg, audio/flac,\n"
     "                       audio/webm, audio/wav, or audio/L16;rate=HZ;channels=N\n"
@@ -59,13 +60,11 @@ static int refuse(const char *what, const char *value, const char *expected) {
 
 /* Returns 0 to go on, 1 if that was all, -EINVAL. */
 static int parse_options(struct tower_source_client_config *config, int argc, char **argv) {
-    static const struct option known[] = {{"name", required_argument, NULL, 'n'},
-                                          {"socket", required_argument, NULL, 's'},
-                                          {"content-type", required_argument, NULL, 't'},
-                                          {"chunked", no_argument, NULL, 'c'},
-                                          {"ffmpeg", required_argument, NULL, 'f'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"name", required_argument, NULL, 'n'},   {"label", required_argument, NULL, 'l'},
+        {"socket", required_argument, NULL, 's'}, {"content-type", required_argument, NULL, 't'},
+        {"chunked", no_argument, NULL, 'c'},      {"ffmpeg", required_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
     int letter;
     optind = 1;
     opterr = 0;
@@ -73,6 +72,9 @@ static int parse_options(struct tower_source_client_config *config, int argc, ch
         switch (letter) {
         case 'n':
             config->name = optarg;
+            break;
+        case 'l':
+            config->label = optarg;
             break;
         case 's':
             config->socket = optarg;

@@ -192,7 +192,7 @@ static void print_encoder(const json_t *json) {
     (void)printf("\n");
 }
 
-/* "live is on air for 2m 5s, chosen by hand (number 8, process 4711, 4608 bytes)" */
+/* "live, Morning Show, is on air for 2m 5s, chosen by hand (number 8, process 4711, 4608 bytes)" */
 static void print_producer(const json_t *producer) {
     const json_t *name = json_object_get(producer, "name");
     const char *state = json_string_value(json_object_get(producer, "state"));
@@ -203,6 +203,11 @@ static void print_producer(const json_t *producer) {
     } else {
         (void)printf("#");
         print_value(json_object_get(producer, "id"));
+    }
+    if (json_is_string(json_object_get(producer, "label"))) {
+        (void)printf(", ");
+        print_value(json_object_get(producer, "label"));
+        (void)printf(",");
     }
     if (json_is_true(json_object_get(producer, "on_air")))
         (void)printf(" is on air for ");

@@ -3,6 +3,7 @@
 
 #include "fd.h"
 #include "http_body.h"
+#include "identity_wire.h"
 #include "pcm_backlog.h"
 #include "speed_switch.h"
 #include "stream_clock.h"
@@ -437,6 +438,8 @@ static void step(struct source_client *client) {
 static void send_identity(struct source_client *client) {
     struct tower_producer_identity identity = {.is_live = true, .is_source = true};
     (void)snprintf(identity.name, sizeof identity.name, "%s", client->config->name);
+    if (client->config->label)
+        tower_identity_label_from(client->config->label, identity.label);
     int error = tower_producer_set_identity(client->producer, &identity);
     if (error < 0)
         tower_log(TOWER_LOG_WARNING, LOG_ROOM, "%s: cannot say who it is: %s", client->config->name,

@@ -16,6 +16,7 @@
 struct tower_source_client_config {
     struct tower_clock *clock;
     const char *name;         /* the producer's, see tower/producer_identity.h */
+    const char *label;        /* what the client calls it; NULL: nothing */
     const char *socket;       /* path of the transmitter's PCM socket */
     const char *content_type; /* of what the client sends */
     const char *ffmpeg;       /* the program */

@@ -14,6 +14,7 @@ static const char *const field_names[TOWER_REQUEST_FIELD_COUNT] = {
     [TOWER_REQUEST_AUTHORIZATION] = "authorization",
     [TOWER_REQUEST_EXPECT] = "expect",
     [TOWER_REQUEST_CONTENT_TYPE] = "content-type",
+    [TOWER_REQUEST_ICE_NAME] = "ice-name",
     [TOWER_REQUEST_ICY_METADATA] = "icy-metadata",
     [TOWER_REQUEST_FORWARDED_HOST] = "x-forwarded-host",
     [TOWER_REQUEST_FORWARDED_PROTO] = "x-forwarded-proto",

@@ -129,6 +129,7 @@ int tower_routes_start_source(struct tower_routes *routes, const struct tower_re
     struct tower_source_start start = {
         .program = sources->program,
         .name = response->source,
+        .label = request->fields[TOWER_REQUEST_ICE_NAME],
         .socket_path = sources->socket_path,
         .content_type = request->fields[TOWER_REQUEST_CONTENT_TYPE],
         .ffmpeg = sources->ffmpeg,

@@ -81,6 +81,8 @@ static int spawn(const struct tower_source_start *start, int body_fd, char *cons
                          "source-client",
                          "--name",
                          (char *)start->name,
+                         "--label",
+                         (char *)start->label,
                          "--socket",
                          (char *)start->socket_path,
                          "--content-type",

@@ -36,6 +36,7 @@ struct tower_source_children {
 struct tower_source_start {
     const char *program;
     const char *name;
+    const char *label; /* what the client calls itself; "": nothing */
     const char *socket_path;
     const char *content_type;
     const char *ffmpeg;

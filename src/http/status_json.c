@@ -82,22 +82,22 @@ static json_t *clock_json(const struct tower_clock_report *clock) {
                      (int)clock->is_out_of_range, "overruns", whole(clock->n_overruns));
 }
 
-/* The name of a producer; null where it has said none. */
-static json_t *name_json(const char name[TOWER_PRODUCER_NAME_BYTES]) {
-    return *name ? json_string(name) : json_null();
+/* The name of a producer, or its label; null where it has said none. */
+static json_t *said_json(const char *text) {
+    return *text ? json_string(text) : json_null();
 }
 
 static json_t *producer_json(const struct tower_producer_info *producer, int64_t now_ns) {
     return json_pack(
-        "{s:I, s:I, s:o, s:b, s:b, s:I, s:s, s:f, s:b, s:b, s:f, s:o, s:I, s:I, s:o}", "id",
+        "{s:I, s:I, s:o, s:o, s:b, s:b, s:I, s:s, s:f, s:b, s:b, s:f, s:o, s:I, s:I, s:o}", "id",
         whole(producer->id), "pid", (json_int_t)producer->pid, "name",
-        name_json(producer->identity.name), "live", (int)producer->identity.is_live, "source",
-        (int)producer->identity.is_source, "rank", (json_int_t)producer->rank, "state",
-        tower_producer_state_name(producer), "since_seconds", seconds(now_ns - producer->since_ns),
-        "chosen", (int)producer->is_chosen, "on_air", (int)producer->is_on_air, "connected_seconds",
-        seconds(now_ns - producer->connected_ns), "seconds_since_data",
-        age(now_ns, producer->last_data_ns), "bytes", whole(producer->bytes), "thrown_bytes",
-        whole(producer->thrown_bytes), "clock", clock_json(&producer->clock));
+        said_json(producer->identity.name), "label", said_json(producer->identity.label), "live",
+        (int)producer->identity.is_live, "source", (int)producer->identity.is_source, "rank",
+        (json_int_t)producer->rank, "state", tower_producer_state_name(producer), "since_seconds",
+        seconds(now_ns - producer->since_ns), "chosen", (int)producer->is_chosen, "on_air",
+        (int)producer->is_on_air, "connected_seconds", seconds(now_ns - producer->connected_ns),
+        "seconds_since_data", age(now_ns, producer->last_data_ns), "bytes", whole(producer->bytes),
+        "thrown_bytes", whole(producer->thrown_bytes), "clock", clock_json(&producer->clock));
 }
 
 static json_t *producers_json(const struct tower_pcm_socket_stats *producers, int64_t now_ns) {
@@ -110,7 +110,7 @@ static json_t *producers_json(const struct tower_pcm_socket_stats *producers, in
     }
     return json_pack("{s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "connected",
                      whole(producers->n_producers), "takeovers", whole(producers->takeovers),
-                     "chosen", name_json(producers->chosen), "accepted", whole(producers->accepted),
+                     "chosen", said_json(producers->chosen), "accepted", whole(producers->accepted),
                      "refused", whole(producers->refused), "bytes", whole(producers->bytes),
                      "frames", whole(producers->frames), "partial_frames",
                      whole(producers->partial_frames), "partial_bytes",

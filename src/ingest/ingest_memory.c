@@ -52,6 +52,7 @@ void tower_ingest_memory_know(struct tower_ingest_entry *entry,
     entry->flags = 0;
     if (identity) {
         memcpy(entry->name, identity->name, sizeof entry->name);
+        memcpy(entry->label, identity->label, sizeof entry->label);
         entry->flags = (identity->is_live ? TOWER_INGEST_LIVE : 0U) |
                        (identity->is_source ? TOWER_INGEST_SOURCE : 0U);
     }
@@ -244,6 +245,9 @@ static void check_entry(struct tower_ingest_entry *entry, int64_t now_ns) {
         entry->flags = 0;
         atomic_store(&entry->is_known, atomic_load(&entry->is_known) == 1 || entry->bytes > 0);
     }
+    if (!memchr(entry->label, '\0', sizeof entry->label) ||
+        !tower_identity_label_is_valid(entry->label))
+        memset(entry->label, 0, sizeof entry->label);
     check_incoming(&entry->incoming);
 }
 

@@ -34,6 +34,7 @@ struct tower_ingest_entry {
     _Atomic uint32_t is_known;
     uint32_t flags; /* of enum tower_ingest_flag */
     char name[TOWER_PRODUCER_NAME_BYTES];
+    char label[TOWER_PRODUCER_LABEL_BYTES];
     /* So many frames of a fade it was faded out for, when it lost the air; 0: it was not. */
     uint32_t faded_frames;
     _Atomic int32_t title_bytes;       /* -1: it has said none */

@@ -41,6 +41,7 @@ struct tower_producer_info tower_pcm_socket_info(struct tower_pcm_socket *socket
         .thrown_bytes = entry->thrown_bytes,
     };
     memcpy(info.identity.name, entry->name, sizeof info.identity.name);
+    memcpy(info.identity.label, entry->label, sizeof info.identity.label);
     return info;
 }
 

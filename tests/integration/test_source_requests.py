@@ -97,8 +97,11 @@ class TestSourceRequests(TowerTestCase):
 
     @takes(10)
     def test_ffmpeg_goes_live_with_put(self):
-        client = self.ffmpeg("/live.mp3")
+        client = self.ffmpeg("/live.mp3", "-ice_name", "Morning Caf\u00e9", "-f", "mp3")
         self.assert_heard()
+        self.assertEqual(self.source("live")["label"], "Morning Caf\u00e9")
+        status = self.tower("status", f"http://127.0.0.1:{self.server.port}")
+        self.assertRegex(status.stdout(), "live, Morning Caf\u00e9, is on air for ")
         client.kill(signal.SIGINT)
         self.wait_gone()
 

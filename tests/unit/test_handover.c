@@ -67,11 +67,14 @@ static void test_an_identity_travels(void **state) {
     uint8_t bytes[TOWER_IDENTITY_WIRE_BYTES];
     struct tower_producer_identity read, untouched;
     memset(&untouched, 7, sizeof untouched);
-    const struct tower_producer_identity identity = {
-        .name = "a.b_c-0123456789012345678901234.", .is_live = true, .is_source = true};
+    const struct tower_producer_identity identity = {.name = "a.b_c-0123456789012345678901234.",
+                                                     .label = "Caf\xc3\xa9 at Six",
+                                                     .is_live = true,
+                                                     .is_source = true};
     tower_identity_wire_write(&identity, bytes);
     assert_true(tower_identity_wire_read(bytes, sizeof bytes, &read));
     assert_memory_equal(read.name, identity.name, sizeof read.name);
+    assert_string_equal(read.label, identity.label);
     assert_true(read.is_live && read.is_source);
     /* No text begins like it. */
     assert_true(bytes[0] >= 0xf8);
@@ -93,6 +96,32 @@ static void test_an_identity_travels(void **state) {
     memset(bytes + 12, 'a', sizeof bytes - 12);
     assert_false(tower_identity_wire_read(bytes, sizeof bytes, &read));
     assert_memory_equal(&read, &untouched, sizeof read);
+}
+
+static void test_a_label_is_made_of_any_text(void **state) {
+    (void)state;
+    static const char *const made[][2] = {{"", ""},
+                                          {"Morning Show", "Morning Show"},
+                                          {"Caf\xe9", "Caf\xc3\xa9"},
+                                          {"a\x1b[2J\nb\x7f", "a[2Jb"}};
+    char label[TOWER_PRODUCER_LABEL_BYTES], longer[600];
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        tower_identity_label_from(made[i][0], label);
+        assert_string_equal(label, made[i][1]);
+        assert_true(tower_identity_label_is_valid(label));
+    }
+    /* One that is too long is cut at a character, in either alphabet. */
+    for (int is_latin1 = 0; is_latin1 < 2; is_latin1++) {
+        for (size_t i = 0; i + 1 < sizeof longer; i += 2)
+            memcpy(longer + i, is_latin1 ? "\xe9\xe9" : "\xc3\xa9", 2);
+        longer[598] = '\0';
+        tower_identity_label_from(longer, label);
+        assert_int_equal(strlen(label), 126);
+        assert_true(tower_identity_label_is_valid(label));
+    }
+    assert_false(tower_identity_label_is_valid("a\tb"));
+    assert_false(tower_identity_label_is_valid("\xff"));
+    assert_false(tower_identity_label_is_valid(longer));
 }
 
 static void test_ranks(void **state) {
@@ -432,6 +461,7 @@ int main(void) {
         cmocka_unit_test(test_a_fade_is_whole_frames),
         cmocka_unit_test(test_equal_power_from_all_of_one_to_all_of_the_other),
         cmocka_unit_test(test_an_identity_travels),
+        cmocka_unit_test(test_a_label_is_made_of_any_text),
         cmocka_unit_test(test_ranks),
         cmocka_unit_test_setup_teardown(test_killed_in_a_fade_no_sample_is_lost_or_doubled, setup,
                                         teardown),

@@ -224,7 +224,7 @@ static void a_client_is_handed_to_a_process_with_all_it_sent(void **state) {
     long pid = strtol(written("live", "started", NULL), &end, 10);
     assert_true(pid > 0 && strtol(end, NULL, 10) == pid);
     assert_string_equal(written("live", "arguments", NULL),
-                        "source-client\n--name\nlive\n--socket\n/run/tower/pcm.sock\n"
+                        "source-client\n--name\nlive\n--label\nn\n--socket\n/run/tower/pcm.sock\n"
                         "--content-type\naudio/mpeg\n--ffmpeg\nffmpeg\n");
     assert_string_equal(written("live", "descriptors", NULL), "0 1 2 3 ");
     assert_null(strstr(written("live", "environment", NULL), "hackme"));

@@ -103,7 +103,8 @@ static void it_tells_who_is_on_air_and_who_waits(void **state) {
                                      .rank = 1,
                                      .has_audio = true,
                                      .since_ns = 70 * TOWER_NS_PER_S},
-                                    {.identity = {"studio-2", .is_live = true, .is_source = true},
+                                    {.identity = {"studio-2", .label = "Morning", .is_live = true,
+                                                  .is_source = true},
                                      .is_on_air = true,
                                      .is_chosen = true,
                                      .has_audio = true,
@@ -128,6 +129,9 @@ static void it_tells_who_is_on_air_and_who_waits(void **state) {
             assert_string_equal(json_string_value(name), expected[i].name);
         else
             assert_true(json_is_null(name));
+        json_t *label = json_object_get(one, "label");
+        assert_true(i == 1 ? strcmp(json_string_value(label), "Morning") == 0
+                           : json_is_null(label));
         assert_string_equal(json_string_value(json_object_get(one, "state")), expected[i].state);
         assert_true(json_real_value(json_object_get(one, "since_seconds")) ==
                     expected[i].since_seconds);
