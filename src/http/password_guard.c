@@ -6,6 +6,16 @@
 #define MOST_FACTOR 30
 #define FORGET_NS (600 * INT64_C(1000000000))
 
+/* Whose guesses are counted together. A /48 is what anybody gets for the asking (RFC 6177): by its
+ * 65536 networks of /64 each guess could be the first. */
+static bool network_of(const struct sockaddr *address, struct tower_network *ret_network) {
+    if (!tower_network_of(address, ret_network))
+        return false;
+    if (ret_network->is_ipv6)
+        ret_network->number >>= 16;
+    return true;
+}
+
 /* The address's place, or NULL. */
 static const struct tower_password_guess *find(const struct tower_password_guard *guard,
                                                struct tower_network network) {
@@ -33,14 +43,14 @@ int64_t tower_password_guard_wait_ns(const struct tower_password_guard *guard,
                                      const struct sockaddr *address, int64_t now_ns) {
     struct tower_network network;
     const struct tower_password_guess *guess =
-        tower_network_of(address, &network) ? find(guard, network) : NULL;
+        network_of(address, &network) ? find(guard, network) : NULL;
     return guess && guess->until_ns > now_ns ? guess->until_ns - now_ns : 0;
 }
 
 int64_t tower_password_guard_wrong(struct tower_password_guard *guard,
                                    const struct sockaddr *address, int64_t now_ns) {
     struct tower_network network;
-    if (guard->first_ns == 0 || !tower_network_of(address, &network))
+    if (guard->first_ns == 0 || !network_of(address, &network))
         return guard->first_ns;
     const struct tower_password_guess *known = find(guard, network);
     size_t place = known ? (size_t)(known - guard->guesses) : find_place(guard);
@@ -57,7 +67,7 @@ void tower_password_guard_right(struct tower_password_guard *guard,
                                 const struct sockaddr *address) {
     struct tower_network network;
     const struct tower_password_guess *guess =
-        tower_network_of(address, &network) ? find(guard, network) : NULL;
+        network_of(address, &network) ? find(guard, network) : NULL;
     if (guess)
         guard->guesses[guess - guard->guesses].n_wrong = 0;
 }

@@ -1,4 +1,4 @@
-/* password_guard.h - slows down whoever tries passwords, by address. */
+/* password_guard.h - slows down whoever tries passwords, by address (IPv6: by its /48). */
 #ifndef TOWER_HTTP_PASSWORD_GUARD_H
 #define TOWER_HTTP_PASSWORD_GUARD_H
 
