@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +25,9 @@
 /* A head, and a page on top of nearly ROOM_BYTES. */
 #define PENDING_BYTES (TOWER_STREAM_HEAD_BYTES_MAX + TOWER_STREAM_PAGE_BYTES_MAX + ROOM_BYTES)
 #define READ_BYTES 16384
+/* What a child may have: some 50 MiB is usual, a large picture takes its size, and a packet or a
+ * tag that never ends would take all there is, as quickly as it comes. */
+#define CHILD_MEMORY_BYTES (256U * 1024 * 1024)
 #define MUTE_NS (3 * TOWER_NS_PER_S)
 /* A child that has read a page and given nothing for so long has given all that is in it. */
 #define QUIET_NS (TOWER_NS_PER_S / 20)
@@ -268,6 +272,12 @@ static void put(struct tower_stream_decoder *decoder, const struct tower_stream_
         say_title(decoder);
 }
 
+/* Before it has been given anything to read. A child without the bound is better than none. */
+static void bound_memory(const struct tower_child *child) {
+    const struct rlimit limit = {CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES};
+    (void)prlimit(child->pid, RLIMIT_DATA, &limit, NULL);
+}
+
 static int start_child(struct tower_stream_decoder *decoder) {
     const char *const arguments[] = {
         decoder->config.ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "error",
@@ -298,6 +308,7 @@ static int start_child(struct tower_stream_decoder *decoder) {
         return -EIO;
     }
     decoder->has_child = true;
+    bound_memory(&decoder->child);
     /* Their first piece is in the head already. */
     decoder->is_changing = false;
     decoder->is_waiting = false;

@@ -407,6 +407,17 @@ static void test_one_that_will_not_end_is_ended(void **state) {
     close_decoder();
 }
 
+/* By its first byte at the latest. */
+static void test_a_decoder_has_so_much_memory_and_no_more(void **state) {
+    (void)state;
+    open_decoder("audio/mpeg", "read -r line; printf '%8s' \"$(ulimit -d)\"; cat >/dev/null");
+    assert_int_equal(give("\n", 1), 0);
+    await_bytes(8);
+    assert_memory_equal(heard, "  262144", 8);
+    await_end();
+    close_decoder();
+}
+
 static void test_without_ffmpeg_there_is_no_sound(void **state) {
     (void)state;
     open_decoder("audio/mpeg", "");
@@ -443,6 +454,7 @@ int main(void) {
         cmocka_unit_test(test_one_that_reads_nothing_too),
         cmocka_unit_test(test_nothing_is_owed_where_nothing_comes_or_is_wanted),
         cmocka_unit_test(test_one_that_will_not_end_is_ended),
+        cmocka_unit_test(test_a_decoder_has_so_much_memory_and_no_more),
         cmocka_unit_test(test_without_ffmpeg_there_is_no_sound),
         cmocka_unit_test(test_what_is_not_as_announced_is_said),
     };
