@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -23,8 +24,8 @@
 #define BEGUN_FD 3
 
 static const char help[] =
-    "Usage: tower source-client --name NAME --socket PATH --content-type TYPE [--chunked]\n"
-    "                           [--ffmpeg PROGRAM]\n"
+    "Usage: tower source-client --name NAME --socket PATH --content-type TYPE\n"
+    "                           [--chunked | --length N] [--ffmpeg PROGRAM]\n"
     "\n"
     "What tower serve starts for each client that sends a programme with PUT or SOURCE; nobody\n"
     "else has to. Its stdin is the client's socket, behind the head of the request. Descriptor 3,\n"
@@ -38,6 +39,7 @@ static const char help[] =
     "  --content-type TYPE  what the client sends: audio/mpeg, audio/aac, audio/ogg, audio/flac,\n"
     "                       audio/webm, audio/wav, or audio/L16;rate=HZ;channels=N\n"
     "  --chunked            it comes in chunks (RFC 9112, 7.1)\n"
+    "  --length N           it ends after so many bytes\n"
     "  --ffmpeg PROGRAM     the decoder (ffmpeg)\n"
     "  --help               this\n"
     "\n"
@@ -58,13 +60,22 @@ static int refuse(const char *what, const char *value, const char *expected) {
     return -EINVAL;
 }
 
+/* Returns 0, -EINVAL. */
+static int read_length(const char *text, uint64_t *ret_length) {
+    char *end;
+    errno = 0;
+    *ret_length = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 ? 0 : -EINVAL;
+}
+
 /* Returns 0 to go on, 1 if that was all, -EINVAL. */
 static int parse_options(struct tower_source_client_config *config, int argc, char **argv) {
     static const struct option known[] = {
-        {"name", required_argument, NULL, 'n'},   {"label", required_argument, NULL, 'l'},
+        {"name", required_argument, NULL, 'n'},   {"label", required_argument, NULL, 'a'},
         {"socket", required_argument, NULL, 's'}, {"content-type", required_argument, NULL, 't'},
-        {"chunked", no_argument, NULL, 'c'},      {"ffmpeg", required_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+        {"chunked", no_argument, NULL, 'c'},      {"length", required_argument, NULL, 'l'},
+        {"ffmpeg", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
     int letter;
     optind = 1;
     opterr = 0;
@@ -73,7 +84,7 @@ static int parse_options(struct tower_source_client_config *config, int argc, ch
         case 'n':
             config->name = optarg;
             break;
-        case 'l':
+        case 'a':
             config->label = optarg;
             break;
         case 's':
@@ -84,6 +95,10 @@ static int parse_options(struct tower_source_client_config *config, int argc, ch
             break;
         case 'c':
             config->is_chunked = true;
+            break;
+        case 'l':
+            if (read_length(optarg, &config->length) < 0)
+                return refuse("--length", optarg, "a number of bytes");
             break;
         case 'f':
             config->ffmpeg = optarg;

@@ -488,7 +488,7 @@ int tower_source_client_run(const struct tower_source_client_config *config,
     if (!client)
         return -ENOMEM;
     client->config = config;
-    tower_http_body_init(&client->body, config->is_chunked);
+    tower_http_body_init(&client->body, config->is_chunked, config->length);
     client->began_ns = client->now_ns = now_of(client);
     client->received_ns = client->decoded_ns = client->written_ns = client->now_ns;
     client->hold_until_ns = client->played_until_ns = client->now_ns - 1;

@@ -21,8 +21,9 @@ struct tower_source_client_config {
     const char *content_type; /* of what the client sends */
     const char *ffmpeg;       /* the program */
     bool is_chunked;
-    int client_fd; /* stays the caller's; made non-blocking */
-    int begun_fd;  /* a file with what has been read of the body already; -1: none */
+    uint64_t length; /* of the body, if it is not in chunks; 0: it is not known */
+    int client_fd;   /* stays the caller's; made non-blocking */
+    int begun_fd;    /* a file with what has been read of the body already; -1: none */
     /* Set by a signal: end now. */
     const volatile sig_atomic_t *is_interrupted;
 };
@@ -30,7 +31,7 @@ struct tower_source_client_config {
 /* Why it ended. */
 enum tower_source_client_end {
     TOWER_SOURCE_CLIENT_HUNG_UP,
-    TOWER_SOURCE_CLIENT_BODY_END, /* the last chunk came */
+    TOWER_SOURCE_CLIENT_BODY_END, /* the last chunk came, or as much as was announced */
     TOWER_SOURCE_CLIENT_SILENT,   /* nothing came for 10 s */
     TOWER_SOURCE_CLIENT_INTERRUPTED,
     TOWER_SOURCE_CLIENT_BAD_BODY,    /* these are no chunks */

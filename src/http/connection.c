@@ -95,6 +95,7 @@ static int on_headers_complete(http_parser *parser) {
     request->minor_version = parser->http_minor;
     request->keeps_alive = http_should_keep_alive(parser);
     request->is_chunked = parser->flags & F_CHUNKED;
+    request->length = parser->content_length == UINT64_MAX ? 0 : parser->content_length;
     if (request->method == HTTP_PUT || request->method == HTTP_SOURCE) {
         /* What follows may be audio without end: it is for another to read. */
         request->keeps_alive = false;
@@ -151,6 +152,7 @@ void tower_connection_reset_request(struct tower_connection *connection) {
     connection->request.minor_version = 1;
     connection->request.keeps_alive = false;
     connection->request.is_chunked = false;
+    connection->request.length = 0;
     connection->request.target_bytes = 0;
     connection->request.target[0] = '\0';
     connection->request.body_bytes = 0;

@@ -7,6 +7,7 @@
 #include <http_parser.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 /* Bounds on what a client may send; beyond them it is refused with 431, 414 and 413. */
@@ -37,6 +38,7 @@ struct tower_request {
     unsigned minor_version;
     bool keeps_alive;             /* the client would send another one */
     bool is_chunked;              /* the body comes in chunks (RFC 9112 7.1) */
+    uint64_t length;              /* of the body, where that is said; else 0 */
     const struct sockaddr *peer;  /* who asks */
     const struct sockaddr *local; /* of us, as the client reached it */
     char target[TOWER_HTTP_TARGET_BYTES_MAX + 1];

@@ -134,6 +134,7 @@ int tower_routes_start_source(struct tower_routes *routes, const struct tower_re
         .content_type = request->fields[TOWER_REQUEST_CONTENT_TYPE],
         .ffmpeg = sources->ffmpeg,
         .is_chunked = request->is_chunked,
+        .length = request->length,
         .fd = fd,
         .body = body,
         .body_bytes = body_bytes,

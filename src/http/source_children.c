@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -77,6 +79,15 @@ static int set_actions(posix_spawn_file_actions_t *actions, int client_fd, int b
 
 static int spawn(const struct tower_source_start *start, int body_fd, char *const *environment,
                  pid_t *ret_pid) {
+    char length[24];
+    (void)snprintf(length, sizeof length, "%" PRIu64, start->length);
+    char *framing[] = {NULL, NULL};
+    if (start->is_chunked) {
+        framing[0] = "--chunked";
+    } else if (start->length > 0) {
+        framing[0] = "--length";
+        framing[1] = length;
+    }
     char *arguments[] = {(char *)start->program,
                          "source-client",
                          "--name",
@@ -89,7 +100,8 @@ static int spawn(const struct tower_source_start *start, int body_fd, char *cons
                          (char *)start->content_type,
                          "--ffmpeg",
                          (char *)start->ffmpeg,
-                         start->is_chunked ? "--chunked" : NULL,
+                         framing[0],
+                         framing[1],
                          NULL};
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_t actions;

@@ -41,6 +41,7 @@ struct tower_source_start {
     const char *content_type;
     const char *ffmpeg;
     bool is_chunked;
+    uint64_t length;  /* of all of its body; 0: that was not said */
     int fd;           /* the client; stays the caller's */
     const void *body; /* of it, read already */
     size_t body_bytes;

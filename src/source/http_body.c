@@ -1,4 +1,4 @@
-/* http_body.c - undoes the chunks of a request's body. */
+/* http_body.c - undoes the chunks of a request's body, and finds its end. */
 #include "http_body.h"
 
 #include <errno.h>
@@ -6,8 +6,12 @@
 /* More digits than this say more than anybody sends, and would overflow soon. */
 #define DIGITS_MAX 15
 
-void tower_http_body_init(struct tower_http_body *body, bool is_chunked) {
-    *body = (struct tower_http_body){.is_chunked = is_chunked, .place = TOWER_HTTP_BODY_SIZE};
+void tower_http_body_init(struct tower_http_body *body, bool is_chunked, uint64_t length) {
+    bool has_length = !is_chunked && length > 0;
+    *body = (struct tower_http_body){.is_chunked = is_chunked,
+                                     .has_length = has_length,
+                                     .chunk_bytes = has_length ? length : 0,
+                                     .place = TOWER_HTTP_BODY_SIZE};
 }
 
 static int digit_of(uint8_t byte) {
@@ -97,18 +101,18 @@ int tower_http_body_take(struct tower_http_body *body, const uint8_t **at, size_
                          const uint8_t **ret_content, size_t *ret_bytes) {
     while (*left > 0 && body->place != TOWER_HTTP_BODY_END) {
         if (!body->is_chunked || body->place == TOWER_HTTP_BODY_DATA) {
+            bool has_end = body->is_chunked || body->has_length;
             size_t bytes = *left;
-            if (body->is_chunked && bytes > body->chunk_bytes)
+            if (has_end && bytes > body->chunk_bytes)
                 bytes = (size_t)body->chunk_bytes;
             *ret_content = *at;
             *ret_bytes = bytes;
             *at += bytes;
             *left -= bytes;
-            if (body->is_chunked) {
+            if (has_end)
                 body->chunk_bytes -= bytes;
-                if (body->chunk_bytes == 0)
-                    body->place = TOWER_HTTP_BODY_DATA_CR;
-            }
+            if (has_end && body->chunk_bytes == 0)
+                body->place = body->has_length ? TOWER_HTTP_BODY_END : TOWER_HTTP_BODY_DATA_CR;
             return 1;
         }
         int error = take_byte(body, **at);

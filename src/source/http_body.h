@@ -1,4 +1,5 @@
-/* http_body.h - the body of an HTTP request as it comes: as it is, or in chunks (RFC 9112, 7.1). */
+/* http_body.h - the body of an HTTP request as it comes: as it is, with a length or without, or in
+ * chunks (RFC 9112, 7.1). */
 #ifndef TOWER_SOURCE_HTTP_BODY_H
 #define TOWER_SOURCE_HTTP_BODY_H
 
@@ -26,12 +27,14 @@ enum tower_http_body_place {
 struct tower_http_body {
     bool is_chunked; /* constant */
     enum tower_http_body_place place;
-    uint64_t chunk_bytes; /* still to come of this chunk */
+    bool has_length;      /* constant: not in chunks, and as long as was said */
+    uint64_t chunk_bytes; /* still to come of this chunk, or of the body that has a length */
     unsigned n_digits;
     size_t line_bytes; /* of this line, or of the trailers, so far */
 };
 
-void tower_http_body_init(struct tower_http_body *body, bool is_chunked);
+/* `length`: of a body that is not in chunks; 0: it was not said. */
+void tower_http_body_init(struct tower_http_body *body, bool is_chunked, uint64_t length);
 
 /* Take some of the `*left` bytes at `*at`, which are moved on. Returns 1 and, in what was taken, a
  * run of the content: never none. 0: all was taken, no (more) content is in it, or the body is at

@@ -20,7 +20,7 @@ static void undo(const uint8_t *data, size_t bytes, struct fuzz_pieces pieces,
     size_t left = bytes;
     *ret_undone = (struct undone){.content = malloc(bytes + 1)};
     FUZZ_REQUIRE(ret_undone->content);
-    tower_http_body_init(&body, true);
+    tower_http_body_init(&body, true, 0);
     while (left > 0 && ret_undone->error == 0 && !ret_undone->is_ended) {
         /* On the heap and alone, so that a byte too far is seen. */
         size_t n = fuzz_next_piece(&pieces, left);

@@ -157,6 +157,7 @@ static void check_equal(const struct tower_request *a, const struct tower_reques
         return;
     FUZZ_REQUIRE(a->method == b->method && a->minor_version == b->minor_version);
     FUZZ_REQUIRE(a->keeps_alive == b->keeps_alive && a->is_chunked == b->is_chunked);
+    FUZZ_REQUIRE(a->length == b->length);
     FUZZ_REQUIRE(strcmp(a->target, b->target) == 0);
     for (unsigned i = 0; i < TOWER_REQUEST_FIELD_COUNT; i++)
         FUZZ_REQUIRE(strcmp(a->fields[i], b->fields[i]) == 0);

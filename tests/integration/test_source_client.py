@@ -342,6 +342,19 @@ class TestSourceClient(TowerTestCase):
         self.assertTrue(transmitter.is_ended.wait(10))
         self.assertTrue((transmitter.samples()[:len(samples)] == samples).all())
 
+    @takes(3)
+    def test_a_length_is_its_end(self):
+        samples = self.song()
+        body = samples.astype(">i2").tobytes()
+        transmitter, program, sender = self.to_transmitter(
+            "audio/L16;rate=48000;channels=2", "--length", str(len(body)), begun=body[:70001])
+        sender.send(body[70001:] + b"what is behind it is not heard")
+        self.assert_ended(program, 0, "the client sent its end")
+        self.assertTrue(transmitter.is_ended.wait(10))
+        heard = transmitter.samples()
+        self.assertTrue((heard[:len(samples)] == samples).all())
+        self.assertFalse(heard[len(samples):].any())
+
     @takes(10)
     def test_chained_ogg_goes_on_without_a_gap(self):
         """A song is a link of the chain, and each has another rate, or another codec."""
@@ -605,7 +618,7 @@ class TestSourceClient(TowerTestCase):
         good = ["--name", "live", "--socket", "x", "--content-type", "audio/mpeg"]
         for words in ([], good[:4], [*good, "more"], [*good, "--name", "Live"],
                       [*good, "--name", "x" * 33], [*good, "--content-type", "text/html"],
-                      [*good, "--password", "x"]):
+                      [*good, "--password", "x"], [*good, "--length", "-1"]):
             done = self.tower("source-client", *words)
             self.assertEqual(done.code, 2, words)
             self.assertIn("tower source-client: ", done.stderr())

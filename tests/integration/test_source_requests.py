@@ -180,6 +180,16 @@ class TestSourceRequests(TowerTestCase):
         self.assertIn("HTTP/1.0 200 OK", client.stdout())
         wait_until(lambda: "the client sent its end" in self.server.stderr(), "its end is known")
 
+    @takes(10)
+    def test_curl_sends_a_file_of_a_length(self):
+        song = self.encoded(2, "-f", "mp3")
+        client = self.curl("-T", song, "-H", "Content-Type: audio/mpeg",
+                           f"http://127.0.0.1:{self.server.port}/live")
+        self.source("live")
+        # Some 3 s; were the end not known, 10 s more.
+        self.assertEqual(client.wait(8), 0, client.stderr())
+        self.assertIn("the client sent its end", self.server.stderr())
+
     # ---- on air in time, and through deaths ----
 
     @takes(15)

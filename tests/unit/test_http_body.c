@@ -18,11 +18,12 @@ struct undone {
 };
 
 /* All of it, in pieces of `piece` bytes. */
-static struct undone undo(const char *text, size_t bytes, size_t piece, bool is_chunked) {
+static struct undone undo(const char *text, size_t bytes, size_t piece, bool is_chunked,
+                          uint64_t length) {
     static struct undone undone;
     struct tower_http_body body;
     undone = (struct undone){.left = bytes};
-    tower_http_body_init(&body, is_chunked);
+    tower_http_body_init(&body, is_chunked, length);
     const uint8_t *at = (const uint8_t *)text;
     while (undone.left > 0 && undone.error == 0 && body.place != TOWER_HTTP_BODY_END) {
         size_t left = undone.left < piece ? undone.left : piece;
@@ -47,7 +48,7 @@ static struct undone undo(const char *text, size_t bytes, size_t piece, bool is_
 
 static void expect(const char *chunks, const char *content) {
     for (size_t piece = 1; piece < 40; piece++) {
-        struct undone undone = undo(chunks, strlen(chunks), piece, true);
+        struct undone undone = undo(chunks, strlen(chunks), piece, true, 0);
         assert_int_equal(undone.error, 0);
         assert_int_equal(undone.bytes, strlen(content));
         assert_memory_equal(undone.content, content, undone.bytes);
@@ -56,7 +57,7 @@ static void expect(const char *chunks, const char *content) {
 
 static void expect_error(const char *chunks, int error) {
     for (size_t piece = 1; piece < 40; piece++)
-        assert_int_equal(undo(chunks, strlen(chunks), piece, true).error, error);
+        assert_int_equal(undo(chunks, strlen(chunks), piece, true, 0).error, error);
 }
 
 static void test_chunks_come_out_as_they_were(void **state) {
@@ -75,7 +76,7 @@ static void test_extensions_and_trailers_are_passed_over(void **state) {
 static void test_what_is_behind_the_end_is_not_taken(void **state) {
     (void)state;
     const char text[] = "1\r\nx\r\n0\r\n\r\nGET / HTTP/1.1\r\n";
-    assert_int_equal(undo(text, strlen(text), 100, true).left, strlen("GET / HTTP/1.1\r\n"));
+    assert_int_equal(undo(text, strlen(text), 100, true, 0).left, strlen("GET / HTTP/1.1\r\n"));
 }
 
 static void test_what_is_no_chunks_is_refused(void **state) {
@@ -101,21 +102,35 @@ static void test_sizes_have_a_bound(void **state) {
     expect_error("7fffffffffffff\r\nx", -EAGAIN);
     char text[TOWER_HTTP_BODY_LINE_BYTES_MAX + 100];
     memset(text, '0', sizeof text);
-    assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
+    assert_int_equal(undo(text, sizeof text, 64, true, 0).error, -EMSGSIZE);
     memset(text + 1, ';', sizeof text - 1);
-    assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
+    assert_int_equal(undo(text, sizeof text, 64, true, 0).error, -EMSGSIZE);
     for (size_t i = 0; i < sizeof text; i++)
         text[i] = "a\r\n"[i % 3];
     text[0] = '0';
-    assert_int_equal(undo(text, sizeof text, 64, true).error, -EMSGSIZE);
+    assert_int_equal(undo(text, sizeof text, 64, true, 0).error, -EMSGSIZE);
 }
 
 static void test_a_body_without_chunks_is_what_it_is(void **state) {
     (void)state;
     const char text[] = "5\r\nhello\r\n0\r\n\r\n";
-    struct undone undone = undo(text, strlen(text), 3, false);
+    struct undone undone = undo(text, strlen(text), 3, false, 0);
     assert_int_equal(undone.bytes, strlen(text));
     assert_memory_equal(undone.content, text, undone.bytes);
+}
+
+static void test_a_length_is_its_end(void **state) {
+    (void)state;
+    const char text[] = "5\r\nhelloGET / HTTP/1.1\r\n";
+    for (size_t piece = 1; piece < 40; piece++) {
+        struct undone undone = undo(text, strlen(text), piece, false, 8);
+        assert_int_equal(undone.bytes, 8);
+        assert_memory_equal(undone.content, text, 8);
+        assert_int_equal(undone.left, strlen("GET / HTTP/1.1\r\n"));
+    }
+    assert_int_equal(undo(text, strlen(text), 40, false, 100).left, 0);
+    /* The chunks say more. */
+    assert_int_equal(undo("2\r\nab\r\n0\r\n\r\n", 12, 40, true, 1).bytes, 2);
 }
 
 int main(void) {
@@ -126,6 +141,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_no_chunks_is_refused),
         cmocka_unit_test(test_sizes_have_a_bound),
         cmocka_unit_test(test_a_body_without_chunks_is_what_it_is),
+        cmocka_unit_test(test_a_length_is_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
