@@ -6,107 +6,14 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "pcm_socket_fixture.h"
+#include "takeover_fixture.h"
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
 
-#define SAMPLES 1152
-#define READ_AHEAD 12
 /* 100 ms are five frames, rounded up. */
 #define FADE_NS (TOWER_NS_PER_S / 10)
 #define FADE_FRAMES 5
-
-static struct tower_producer *join(const struct fixture *fixture, const char *name, bool is_live,
-                                   bool is_source) {
-    struct tower_producer *producer;
-    struct tower_producer_identity identity = {.is_live = is_live, .is_source = is_source};
-    assert_int_equal(tower_producer_connect(fixture->path, &producer), 0);
-    (void)snprintf(identity.name, sizeof identity.name, "%s", name);
-    if (*name != '\0')
-        assert_int_equal(tower_producer_set_identity(producer, &identity), 0);
-    return producer;
-}
-
-static void write_frame(struct tower_producer *producer, int16_t value) {
-    int16_t frame[SAMPLES * TOWER_CHANNELS];
-    for (size_t i = 0; i < sizeof frame / sizeof *frame; i++)
-        frame[i] = value;
-    assert_int_equal(tower_producer_write(producer, frame, SAMPLES), 0);
-}
-
-/* Frames of value, value + 1... */
-static void write_frames(struct tower_producer *producer, int16_t value, int frames) {
-    for (int i = 0; i < frames; i++)
-        write_frame(producer, (int16_t)(value + i));
-}
-
-static bool is_shown(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return stats.producers[i].is_on_air;
-    }
-    return false;
-}
-
-static bool is_audible(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return stats.producers[i].has_audio;
-    }
-    return false;
-}
-
-static bool is_gone(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return false;
-    }
-    return true;
-}
-
-static bool has_thrown(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < stats.n_producers; i++)
-        bytes += stats.producers[i].thrown_bytes;
-    return bytes >= wanted;
-}
-
-/* The next frame, as a pump takes it: whatever time that takes the ingest. */
-static unsigned pop(struct fixture *fixture, int16_t frame[SAMPLES * TOWER_CHANNELS]) {
-    unsigned flags = 0;
-    struct tower_clock *real = tower_clock_real();
-    int64_t limit_ns = tower_clock_now_ns(real) + PATIENCE_S * TOWER_NS_PER_S;
-    while (!has_frames(fixture, 1) ||
-           tower_router_pop_frame(fixture->router, 0, frame, &flags) != 1) {
-        assert_true(tower_clock_now_ns(real) < limit_ns);
-        tower_clock_virtual_advance(fixture->clock, FRAME_NS / 4);
-        (void)poll(NULL, 0, 1);
-    }
-    return flags;
-}
-
-static void pop_value(struct fixture *fixture, int16_t value, unsigned expected_flags) {
-    int16_t frame[SAMPLES * TOWER_CHANNELS];
-    unsigned flags = pop(fixture, frame);
-    assert_int_equal(frame[0], value);
-    assert_int_equal(frame[SAMPLES * TOWER_CHANNELS - 1], value);
-    assert_int_equal(flags, expected_flags);
-}
-
-static void pop_values(struct fixture *fixture, int16_t value, int frames) {
-    for (int i = 0; i < frames; i++)
-        pop_value(fixture, (int16_t)(value + i), i == 0 ? TOWER_FRAME_DISCONTINUITY : 0);
-}
 
 /* Frame `done` of a fade from `goes` to `comes`, each constant. */
 static void pop_mixed(struct fixture *fixture, int done, int goes, int comes,
@@ -120,17 +27,6 @@ static void pop_mixed(struct fixture *fixture, int done, int goes, int comes,
             fail_msg("sample %d of frame %d is %d and not %.1f", i, done, frame[2 * i], value);
     }
     assert_int_equal(flags, expected_flags);
-}
-
-static struct tower_producer_info info_of(struct fixture *fixture, uint64_t id) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == id)
-            return stats.producers[i];
-    }
-    fail();
-    return stats.producers[0];
 }
 
 /* ---- by rank ---- */
