@@ -92,7 +92,7 @@ struct tower_ingest_memory {
 
     _Atomic uint64_t air;      /* a struct tower_ingest_air */
     uint64_t chosen_id;        /* of who is to be on air, by hand; 0: it goes by rank */
-    int64_t lost_ns;           /* when somebody last lost the air; INT64_MIN: never */
+    int64_t lost_ns;           /* when one of lost_rank last lost the air; INT64_MIN: never */
     uint32_t lost_rank;        /* the highest of who did lately */
     int32_t told_place;        /* whose title was told last */
     uint64_t told_frame;       /* the router's number of that which it began with */

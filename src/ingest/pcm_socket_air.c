@@ -113,16 +113,18 @@ static bool is_challenger(struct tower_pcm_socket *socket,
 
 /* ---- changes ---- */
 
-/* The highest of those who lost the air lately is who the others are not to be disturbed by. */
+/* The highest of those who lost the air lately is who the others are not to be disturbed by, for as
+ * long as it is lately: lower ones that go meanwhile do not make it so anew. */
 static void note_lost(struct tower_pcm_socket *socket,
                       const struct tower_ingest_producer *producer) {
     struct tower_ingest_memory *memory = socket->memory;
     uint32_t rank = tower_pcm_socket_rank(socket, producer);
     bool is_over =
         memory->lost_ns == INT64_MIN || now(socket) >= memory->lost_ns + socket->config.settle_ns;
-    if (is_over || rank < memory->lost_rank)
+    if (is_over || rank <= memory->lost_rank) {
         memory->lost_rank = rank;
-    memory->lost_ns = now(socket);
+        memory->lost_ns = now(socket);
+    }
     if (is_chosen(socket, producer))
         memory->chosen_id = 0;
 }

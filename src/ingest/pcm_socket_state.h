@@ -100,7 +100,7 @@ bool tower_pcm_socket_has_audio(struct tower_pcm_socket *socket,
                                 const struct tower_ingest_producer *producer);
 uint32_t tower_pcm_socket_rank(const struct tower_pcm_socket *socket,
                                const struct tower_ingest_producer *producer);
-/* Would it take the air if it had audio enough? `is_settled`: were it the time for that. */
+/* Would it take the air by rank, if it had audio enough and all had settled? */
 bool tower_pcm_socket_outranks(const struct tower_pcm_socket *socket,
                                const struct tower_ingest_producer *producer);
 /* When whoever outranks the one on air may take its place; INT64_MIN: it may. */
