@@ -132,6 +132,7 @@ static void add_producer(struct tower_pcm_socket *socket, int fd) {
     struct tower_ingest_producer *producer = &socket->producers[place - memory->entries];
     producer->is_readable = false;
     producer->has_ended = false;
+    producer->throws = 0;
     producer->clock = (struct tower_clock_report){.is_known = false};
     producer->has_said_clock = false;
     tower_ingest_memory_add(place, fd);

@@ -4,8 +4,9 @@
 
 #include <errno.h>
 
-/* So many reads of one that waits, before the others have their turn. */
-#define THROWS_AT_ONCE 16
+/* So many reads of one that waits in the time of a frame: more than its socket holds, and little
+ * beside a core, also where each is of a few bytes. */
+#define THROWS_A_FRAME 64
 
 void tower_pcm_socket_ask(struct tower_pcm_socket *socket) {
     for (size_t i = 0; i < TOWER_PRODUCERS_MAX; i++) {
@@ -121,11 +122,17 @@ static bool is_to_be_thrown(struct tower_pcm_socket *socket,
 
 static void throw_away(struct tower_pcm_socket *socket, struct tower_ingest_producer *producer) {
     struct tower_ingest_entry *entry = producer->entry;
-    for (unsigned i = 0; producer->is_readable; i++) {
-        if (i == THROWS_AT_ONCE) {
+    int64_t now_ns = tower_clock_now_ns(socket->config.clock);
+    if (now_ns >= producer->throws_since_ns + socket->frame_ns) {
+        producer->throws_since_ns = now_ns;
+        producer->throws = 0;
+    }
+    while (producer->is_readable) {
+        if (producer->throws == THROWS_A_FRAME) {
             socket->is_throwing = true;
             return;
         }
+        producer->throws++;
         /* Its last title is what is playing, though nobody hears it. */
         tower_ingest_memory_keep_title(entry);
         entry->thrown_bytes += tower_ingest_memory_drop_frame(entry);

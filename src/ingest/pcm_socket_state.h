@@ -19,7 +19,10 @@ struct tower_ingest_producer {
     /* An event said that there is something to read, be it the end, and no read has said that there
      * is not. Descriptors are watched edge-triggered: a producer that is not read costs nothing. */
     bool is_readable;
-    bool has_ended;                  /* it will write no more; what it wrote may still be unread */
+    bool has_ended; /* it will write no more; what it wrote may still be unread */
+    /* So many reads of it were thrown away in the frame's time that began then. */
+    unsigned throws;
+    int64_t throws_since_ns;
     struct tower_clock_report clock; /* as it said last, to this process */
     bool has_said_clock;             /* the log has that it is out of range */
 };
@@ -44,7 +47,7 @@ struct tower_pcm_socket {
     struct tower_ingest_producer *outgoing; /* who is being faded out; NULL: nobody */
     bool tells_title; /* the next frame begins a programme, or goes on with one that was away */
     bool is_short; /* a programme that waits in its socket was found with less queued than it may */
-    bool is_throwing; /* there is more to be thrown away at once */
+    bool is_throwing; /* there is more to be thrown away, a frame later */
     struct tower_input_gate gate;
     int64_t watch_at_ns; /* when the monitor wants to be told how things stand */
     int64_t accept_after_ns;

@@ -7,6 +7,9 @@
 
 #include "takeover_fixture.h"
 
+#include <errno.h>
+#include <poll.h>
+
 /* Others that go meanwhile are nobody to be waited for. */
 static void test_only_who_went_has_to_settle(void **state) {
     struct fixture *fixture = *state;
@@ -35,10 +38,44 @@ static void test_only_who_went_has_to_settle(void **state) {
     tower_producer_close(second, 0);
 }
 
+/* Send until nothing has gone for `patience_ms`, or it is `limit_bytes`. */
+static size_t flood(int fd, size_t limit_bytes, int patience_ms) {
+    static const uint8_t bytes[65536];
+    struct pollfd writable = {.fd = fd, .events = POLLOUT};
+    size_t sent_bytes = 0;
+    while (sent_bytes < limit_bytes && poll(&writable, 1, patience_ms) == 1) {
+        ssize_t n = send(fd, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0)
+            assert_true(errno == EAGAIN);
+        else
+            sent_bytes += (size_t)n;
+    }
+    return sent_bytes;
+}
+
+/* The thread that reads it is a real-time one. */
+static void test_a_live_one_that_waits_and_floods_is_read_so_much_a_frame(void **state) {
+    struct fixture *fixture = *state;
+    const size_t limit_bytes = 64U << 20;
+    make(fixture, 50, 0, 0);
+    struct tower_producer *first = join(fixture, "", false, false);
+    write_frames(first, 1, 1);
+    await(fixture, has_frames, 1);
+    struct tower_producer *live = join(fixture, "live", true, false);
+    write_frames(live, 1, 1);
+    await(fixture, has_thrown, FRAME_BYTES);
+    assert_true(flood(tower_producer_fd(live), limit_bytes, 200) < limit_bytes);
+    tower_clock_virtual_advance(fixture->clock, FRAME_NS);
+    assert_true(flood(tower_producer_fd(live), 1, PATIENCE_S * 1000) > 0);
+    tower_producer_close(live, 0);
+    tower_producer_close(first, 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_only_who_went_has_to_settle),
+        TEST(test_a_live_one_that_waits_and_floods_is_read_so_much_a_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
