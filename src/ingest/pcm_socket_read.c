@@ -115,8 +115,9 @@ static bool is_to_be_thrown(struct tower_pcm_socket *socket,
     struct tower_ingest_air air = tower_ingest_memory_air(socket->memory);
     if (producer == socket->on_air)
         return air.is_new && !tower_pcm_socket_has_room(socket);
-    /* If not, it is about to have enough to take the air. */
-    return air.fade_frames > 0 || !tower_pcm_socket_outranks(socket, producer) ||
+    /* If not, it is about to have enough to take the air; one that has ended never will. */
+    return producer->has_ended || air.fade_frames > 0 ||
+           !tower_pcm_socket_outranks(socket, producer) ||
            tower_pcm_socket_settles_ns(socket) != INT64_MIN;
 }
 

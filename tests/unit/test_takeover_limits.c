@@ -38,6 +38,24 @@ static void test_only_who_went_has_to_settle(void **state) {
     tower_producer_close(second, 0);
 }
 
+/* It is of now, and now it is gone: its place is somebody else's. */
+static void test_a_live_one_that_goes_with_less_than_a_frame_is_gone(void **state) {
+    struct fixture *fixture = *state;
+    static const int16_t silence[SAMPLES * TOWER_CHANNELS];
+    fixture->priorities = "live playlist";
+    make(fixture, 50, 0, 0);
+    struct tower_producer *playlist = join(fixture, "playlist", false, false);
+    write_frames(playlist, 1, 3);
+    await(fixture, is_shown, 1);
+    struct tower_producer *live = join(fixture, "live", true, false);
+    assert_int_equal(tower_producer_write(live, silence, SAMPLES - 1), 0);
+    await(fixture, is_audible, 2);
+    tower_producer_close(live, 0);
+    await(fixture, is_gone, 2);
+    assert_true(is_shown(fixture, 1));
+    tower_producer_close(playlist, 0);
+}
+
 /* Send until nothing has gone for `patience_ms`, or it is `limit_bytes`. */
 static size_t flood(int fd, size_t limit_bytes, int patience_ms) {
     static const uint8_t bytes[65536];
@@ -75,6 +93,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_only_who_went_has_to_settle),
+        TEST(test_a_live_one_that_goes_with_less_than_a_frame_is_gone),
         TEST(test_a_live_one_that_waits_and_floods_is_read_so_much_a_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
