@@ -16,7 +16,7 @@
 #define ACCEPT_PAUSE_NS TOWER_NS_PER_S
 /* How often that is said. */
 #define SAY_AGAIN_NS (60 * TOWER_NS_PER_S)
-/* How soon a router is looked at again that has little in it. */
+/* How soon a router is looked at again that has little in it, or in a fade. */
 #define SHORT_PAUSE_NS INT64_C(1000000)
 
 /* ---- what others see ---- */
@@ -220,13 +220,13 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
     int64_t deadline_ns = socket->watch_at_ns;
     int64_t now_ns = tower_clock_now_ns(socket->config.clock);
     const struct tower_ingest_producer *producer = socket->on_air;
-    int64_t pause_ns = socket->is_short ? SHORT_PAUSE_NS : socket->frame_ns;
+    int64_t pause_ns = socket->is_short || socket->outgoing ? SHORT_PAUSE_NS : socket->frame_ns;
     if (socket->accept_after_ns != INT64_MIN)
         deadline_ns = earlier(deadline_ns, socket->accept_after_ns);
     if (!producer)
         return deadline_ns;
-    /* Held back; or back-pressure: no room, so look again when the pump has taken a frame; or the
-     * pump is soon too near to wait for one of two. */
+    /* Held back; or back-pressure: no room, so look again when the pump has taken a frame; or one
+     * of two is waited for until it has taken the last. */
     if (producer->is_readable || tower_ingest_memory_has_frame(producer->entry) || socket->outgoing)
         deadline_ns =
             earlier(deadline_ns,

@@ -8,8 +8,6 @@
 /* Of a producer that has a name at most so many frames are read ahead: its audio waits in its
  * socket. */
 #define READ_AHEAD_FRAMES 12
-/* In a fade this many are too few to wait for the one that is late. */
-#define NEARLY_DRY_FRAMES 1
 /* One that is live, and sent something so short a time ago, sends. */
 #define FRESH_NS TOWER_NS_PER_S
 
@@ -234,7 +232,7 @@ static bool can_fade(struct tower_pcm_socket *socket) {
     tower_router_get_stats(socket->config.router, &router);
     return socket->fade_frames > 0 && !socket->gate.is_closed &&
            (socket->on_air->is_readable || tower_ingest_memory_has_frame(socket->on_air->entry) ||
-            router.count > NEARLY_DRY_FRAMES);
+            router.count > 0);
 }
 
 static void take_over(struct tower_pcm_socket *socket, struct tower_ingest_producer *next) {
@@ -365,7 +363,10 @@ static void note_alone(struct tower_pcm_socket *socket, bool is_alone) {
     tower_pcm_socket_set_air(socket, air);
 }
 
-/* Two programmes, each at its own pace: a frame of both, if that can be waited for. */
+/* Two programmes, each at its own pace: a frame of both, if that can be waited for. It can until
+ * the pump has taken the last one there was, which leaves a tick's time to notice it: two that are
+ * paced send their frames some time within a tick of each other, and have no more than one queued.
+ */
 static bool deliver_faded(struct tower_pcm_socket *socket) {
     struct tower_router_stats router;
     bool has_outgoing = tower_pcm_socket_fill(socket, socket->outgoing);
@@ -375,7 +376,7 @@ static bool deliver_faded(struct tower_pcm_socket *socket) {
     if (!socket->on_air || (!has_on_air && !has_outgoing))
         return false;
     tower_router_get_stats(socket->config.router, &router);
-    if (!(has_on_air && has_outgoing) && router.count > NEARLY_DRY_FRAMES)
+    if (!(has_on_air && has_outgoing) && router.count > 0)
         return false;
     if (!has_outgoing) {
         lose_outgoing(socket);

@@ -428,6 +428,42 @@ static void test_a_fade_goes_on_without_one_that_is_late(void **state) {
     tower_producer_close(playlist, 0);
 }
 
+static uint64_t queued_frames(struct fixture *fixture) {
+    struct tower_router_stats stats;
+    tower_router_get_stats(fixture->router, &stats);
+    return stats.pushed_count;
+}
+
+/* Each has sent what it was to by now, and no more than one frame is queued. */
+static void test_two_that_are_paced_wait_for_each_other_within_a_tick(void **state) {
+    struct fixture *fixture = *state;
+    fixture->priorities = "live playlist";
+    fixture->fade_ns = FADE_NS;
+    make(fixture, 50, 0, 0);
+    struct tower_producer *playlist = join(fixture, "playlist", true, false);
+    write_frames(playlist, 1000, 2);
+    await(fixture, has_frames, 2);
+    pop_value(fixture, 1000, TOWER_FRAME_DISCONTINUITY);
+    struct tower_producer *live = join(fixture, "live", true, false);
+    write_frame(live, 3000);
+    await(fixture, is_shown, 2);
+    for (int i = 0; i < FADE_FRAMES; i++) {
+        (void)poll(NULL, 0, 10);
+        assert_int_equal(queued_frames(fixture), 2 + i);
+        write_frame(i % 2 ? live : playlist, i % 2 ? 3000 : 2000);
+        await(fixture, has_frames, 3 + (uint64_t)i);
+        if (i == 0)
+            pop_value(fixture, 1001, 0);
+        else
+            pop_mixed(fixture, i - 1, 2000, 3000, 0);
+        /* The other one is first the next time. */
+        write_frame(i % 2 ? live : playlist, i % 2 ? 3000 : 2000);
+    }
+    pop_mixed(fixture, FADE_FRAMES - 1, 2000, 3000, 0);
+    tower_producer_close(live, 0);
+    tower_producer_close(playlist, 0);
+}
+
 static void test_what_follows_one_that_ended_begins_at_once(void **state) {
     struct fixture *fixture = *state;
     fixture->priorities = "live playlist";
@@ -553,6 +589,7 @@ int main(void) {
         TEST(test_one_that_goes_within_its_fade_gives_back_what_it_took),
         TEST(test_one_that_ends_while_it_is_faded_out_leaves_the_other),
         TEST(test_a_fade_goes_on_without_one_that_is_late),
+        TEST(test_two_that_are_paced_wait_for_each_other_within_a_tick),
         TEST(test_what_follows_one_that_ended_begins_at_once),
         TEST(test_a_title_holds_from_the_first_frame_of_the_fade),
         TEST(test_a_title_goes_back_to_a_source_client),
