@@ -235,6 +235,9 @@ static int64_t next_deadline_ns(struct tower_pcm_socket *socket) {
         deadline_ns = earlier(deadline_ns, producer->entry->last_data_ns + socket->config.idle_ns);
     if (is_settling(socket))
         deadline_ns = earlier(deadline_ns, tower_pcm_socket_settles_ns(socket));
+    /* It is also over when those in it fall mute, which is no event. */
+    if (socket->is_fading)
+        deadline_ns = earlier(deadline_ns, now_ns + socket->frame_ns);
     /* Not at once: who waits and floods is not to have a core for it. */
     if (socket->is_throwing)
         deadline_ns = earlier(deadline_ns, now_ns + socket->frame_ns);

@@ -279,7 +279,8 @@ static bool is_fading(struct tower_pcm_socket *socket) {
 }
 
 static void consider_takeover(struct tower_pcm_socket *socket) {
-    if (!socket->on_air || is_fading(socket))
+    socket->is_fading = socket->on_air && is_fading(socket);
+    if (!socket->on_air || socket->is_fading)
         return;
     struct tower_ingest_producer *next = find_chosen(socket);
     if (next == socket->on_air)

@@ -48,6 +48,7 @@ struct tower_pcm_socket {
     bool tells_title; /* the next frame begins a programme, or goes on with one that was away */
     bool is_short; /* a programme that waits in its socket was found with less queued than it may */
     bool is_throwing; /* there is more to be thrown away, a frame later */
+    bool is_fading;   /* whoever takes the air next waits for that to be over */
     struct tower_input_gate gate;
     int64_t watch_at_ns; /* when the monitor wants to be told how things stand */
     int64_t accept_after_ns;

@@ -56,6 +56,34 @@ static void test_a_live_one_that_goes_with_less_than_a_frame_is_gone(void **stat
     tower_producer_close(playlist, 0);
 }
 
+/* It comes back, falls mute while it is faded in, and sends nothing that would be an event. */
+static void test_a_choice_waits_for_no_fade_that_has_come_to_a_stop(void **state) {
+    struct fixture *fixture = *state;
+    int16_t frame[SAMPLES * TOWER_CHANNELS];
+    fixture->priorities = "live playlist";
+    fixture->fade_ns = TOWER_NS_PER_S / 10;
+    make(fixture, 50, 0, 0);
+    struct tower_producer *playlist = join(fixture, "playlist", false, false);
+    write_frames(playlist, 1, READ_AHEAD + 6);
+    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *live = join(fixture, "live", false, false);
+    write_frames(live, 100, 6);
+    await(fixture, is_shown, 2);
+    for (int i = 0; i < READ_AHEAD + 5; i++)
+        (void)pop(fixture, frame);
+    tower_producer_close(live, 0);
+    await(fixture, is_shown, 1);
+    struct tower_producer *other = join(fixture, "other", false, false);
+    write_frames(other, 200, 3);
+    await(fixture, is_audible, 3);
+    assert_int_equal(tower_pcm_socket_choose(fixture->socket, "other"), 0);
+    (void)poll(NULL, 0, 20);
+    tower_clock_virtual_advance(fixture->clock, 2 * TOWER_NS_PER_S);
+    await(fixture, is_shown, 3);
+    tower_producer_close(other, 0);
+    tower_producer_close(playlist, 0);
+}
+
 /* Send until nothing has gone for `patience_ms`, or it is `limit_bytes`. */
 static size_t flood(int fd, size_t limit_bytes, int patience_ms) {
     static const uint8_t bytes[65536];
@@ -94,6 +122,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_only_who_went_has_to_settle),
         TEST(test_a_live_one_that_goes_with_less_than_a_frame_is_gone),
+        TEST(test_a_choice_waits_for_no_fade_that_has_come_to_a_stop),
         TEST(test_a_live_one_that_waits_and_floods_is_read_so_much_a_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
