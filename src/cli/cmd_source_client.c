@@ -70,12 +70,15 @@ static int read_length(const char *text, uint64_t *ret_length) {
 
 /* Returns 0 to go on, 1 if that was all, -EINVAL. */
 static int parse_options(struct tower_source_client_config *config, int argc, char **argv) {
-    static const struct option known[] = {
-        {"name", required_argument, NULL, 'n'},   {"label", required_argument, NULL, 'a'},
-        {"socket", required_argument, NULL, 's'}, {"content-type", required_argument, NULL, 't'},
-        {"chunked", no_argument, NULL, 'c'},      {"length", required_argument, NULL, 'l'},
-        {"ffmpeg", required_argument, NULL, 'f'}, {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
+    static const struct option known[] = {{"name", required_argument, NULL, 'n'},
+                                          {"label", required_argument, NULL, 'a'},
+                                          {"socket", required_argument, NULL, 's'},
+                                          {"content-type", required_argument, NULL, 't'},
+                                          {"chunked", no_argument, NULL, 'c'},
+                                          {"length", required_argument, NULL, 'l'},
+                                          {"ffmpeg", required_argument, NULL, 'f'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     int letter;
     optind = 1;
     opterr = 0;
