@@ -42,8 +42,8 @@ void tower_stream_head_free(struct tower_stream_head *head);
 
 /* Take some of the `*left` bytes at `*at`, which are moved on. Returns 1 with a piece: of Ogg a
  * whole page, of the others what there is. 0: all was taken, and no page is whole. Bytes between
- * pages are passed over, and so are empty packets that end a stream. Errors: -EPROTO (in TOWER_STREAM_PAGE_BYTES_MAX bytes there is no page of
- * Ogg). Pure. */
+ * pages are passed over, and so are empty packets that end a stream. Errors: -EPROTO (in
+ * TOWER_STREAM_PAGE_BYTES_MAX bytes there is no page of Ogg). Pure. */
 int tower_stream_head_take(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                            struct tower_stream_piece *ret_piece);
 
