@@ -73,9 +73,12 @@ static void titles_come_in_band_where_they_are_asked_for(void **state) {
     publish();
     assert_true(http_send(fd, "GET /stream HTTP/1.1\r\nHost: x\r\nIcy-MetaData: 1\r\n\r\n"));
     assert_true(http_read_head(fd, &answer));
-    for (size_t n = 0; n < 16000 + 33; n += (size_t)receive(fd, data + n, 1))
-        while (tower_air_head(station.air) < 16000 + 500)
-            publish();
+    /* Who comes to a worker only behind all this gets no more than its burst. */
+    ASSERT_SOON(listeners_now() == 1);
+    while (tower_air_head(station.air) < 16000 + 500)
+        publish();
+    for (size_t n = 0; n < 16000 + 33; n++)
+        assert_int_equal(receive(fd, data + n, 1), 1);
     assert_int_equal(data[16000], 2);
     assert_memory_equal(data + 16001, "StreamTitle='A - B';", 20);
     close(fd);
@@ -192,8 +195,7 @@ static void an_address_has_only_so_many_listeners(void **state) {
         assert_int_equal(answer.status, 200);
     }
     /* Until both are with the workers: a request on the way counts for no one yet. */
-    while (listeners_now() < 2)
-        continue;
+    ASSERT_SOON(listeners_now() == 2);
     const struct answer *refused = get("/stream");
     assert_int_equal(refused->status, 503);
     assert_non_null(http_header(refused, "Retry-After:"));
@@ -205,8 +207,12 @@ static void an_address_has_only_so_many_listeners(void **state) {
     json_decref(json);
     close(fds[0]);
     /* It is only sending that tells one who is gone from one who has nothing more to say. */
-    while (listeners_now() > 1)
+    int64_t give_up_ns = real_now_ns() + BOUNDED_WAIT_NS;
+    while (listeners_now() > 1) {
+        assert_true(real_now_ns() < give_up_ns);
         publish();
+        short_pause();
+    }
     fds[0] = http_connect(station.port);
     assert_true(http_send(fds[0], "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_true(http_read_head(fds[0], &answer));
@@ -552,11 +558,12 @@ static void the_page_is_served_and_trusts_only_itself(void **state) {
     assert_int_equal(get("/../web/page.css")->status, 404);
 }
 
-/* Read events until one called `name` has come; its data. */
+/* Read events until one called `name` has come; its data. NULL: it did not in 30 s. */
 static json_t *await_event(FILE *events, const char *name) {
     static char line[65536];
     bool is_it = false;
-    while (fgets(line, sizeof line, events)) {
+    int64_t give_up_ns = real_now_ns() + BOUNDED_WAIT_NS;
+    while (real_now_ns() < give_up_ns && fgets(line, sizeof line, events)) {
         line[strcspn(line, "\n")] = '\0';
         if (strncmp(line, "event: ", 7) == 0)
             is_it = strcmp(line + 7, name) == 0;
@@ -642,20 +649,24 @@ static void one_who_asks_a_lot_at_once_waits_for_the_others(void **state) {
     /* The server stands still until all are there. */
     pthread_mutex_lock(&station.lock);
     int greedy[GREEDY_CLIENTS];
+    bool is_sent = true;
     for (int i = 0; i < GREEDY_CLIENTS; i++) {
         greedy[i] = http_connect(station.port);
-        assert_true(http_send(greedy[i], requests));
+        is_sent = http_send(greedy[i], requests) && is_sent;
     }
     int modest = http_connect(station.port);
-    assert_true(http_send(modest, request));
+    is_sent = http_send(modest, request) && is_sent;
     pthread_mutex_unlock(&station.lock);
+    assert_true(is_sent);
     static struct answer answer;
     assert_true(http_read_answer(modest, &answer, false));
     json_t *json = json_loads(answer.body, 0, NULL);
-    /* Three turns: it is accepted, it is read, and one that was under way. */
-    assert_in_range(json_integer_value(json_object_get(json_object_get(json, "air"), "frames")), 1,
-                    4 * GREEDY_CLIENTS);
+    int64_t n_before = json_integer_value(json_object_get(json_object_get(json, "air"), "frames"));
     json_decref(json);
+    /* Three turns, of two answers each at most: it is accepted, it is read, and one that was under
+     * way. The network may bring what it says some turns later, and samples count too. Who is
+     * answered all at once is so a hundred times. */
+    assert_in_range(n_before, 1, 20 * GREEDY_CLIENTS);
     for (int i = 0; i < GREEDY_CLIENTS; i++) {
         for (int j = 0; j < 100; j++)
             assert_true(http_read_answer(greedy[i], &answer, false));
@@ -682,8 +693,11 @@ static void who_comes_for_events_makes_none_for_the_others(void **state) {
     pthread_mutex_unlock(&station.lock);
     char line[16384];
     int n_levels = 0;
-    while (fgets(line, sizeof line, there) && strcmp(line, "event: title\n") != 0)
+    int64_t give_up_ns = real_now_ns() + BOUNDED_WAIT_NS;
+    while (real_now_ns() < give_up_ns && fgets(line, sizeof line, there) &&
+           strcmp(line, "event: title\n") != 0)
         n_levels += strcmp(line, "event: levels\n") == 0;
+    assert_string_equal(line, "event: title\n");
     int64_t lasted_ns = tower_clock_now_ns(tower_clock_real()) - begun_ns;
     assert_in_range(n_levels, 1, lasted_ns / (S_NS / 10) + 2);
     (void)fclose(there);
@@ -718,7 +732,9 @@ static void who_does_not_read_events_holds_up_nobody(void **state) {
 /* Ask for the history until it has `wanted` notes; the text of the last one. */
 static void await_notes(size_t wanted, char ret_text[128]) {
     size_t n = 0;
+    int64_t give_up_ns = real_now_ns() + BOUNDED_WAIT_NS;
     while (n < wanted) {
+        assert_true(real_now_ns() < give_up_ns);
         json_t *json = get_json("/history");
         json_t *events = json_object_get(json, "events");
         n = json_array_size(events);
