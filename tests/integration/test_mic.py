@@ -109,8 +109,9 @@ class TestMic(TowerTestCase):
         self.assertGreater(usual, 4000)
         off = abs(strength / usual - 1)
         self.assertLess(off.max(), 0.05, f"at {off.argmax() * 0.02:.2f} s of {count * 0.02:.2f}")
-        # A thousandth of a turn is 50 ppm of the tone in 20 ms; a frame lost is 70 times that.
-        self.assertLess(abs(numpy.diff(phase)).max() / (2 * numpy.pi), 0.01)
+        # A thousandth of a turn is 50 ppm of the tone in 20 ms. A source that a loaded machine makes
+        # late may be followed by 1000 ppm; a frame lost is 70 thousandths.
+        self.assertLess(abs(numpy.diff(phase)).max() / (2 * numpy.pi), 0.03)
 
     @takes(75)
     def test_a_tone_is_heard_without_a_gap(self):
