@@ -267,7 +267,8 @@ static void test_by_hand_whatever_the_ranks(void **state) {
     make(fixture, 50, 0, 0);
     assert_int_equal(tower_pcm_socket_choose(fixture->socket, "live"), -ENOENT);
     struct tower_producer *live = join(fixture, "live", false, false);
-    write_frames(live, 100, 20);
+    /* It is read ahead of twice, and has something to come back with. */
+    write_frames(live, 100, 2 * READ_AHEAD + 6);
     await(fixture, is_shown, 1);
     struct tower_producer *playlist = join(fixture, "playlist", false, false);
     await(fixture, has_producers, 2);
