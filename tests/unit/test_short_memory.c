@@ -22,13 +22,12 @@ static void *failing_malloc(size_t bytes) {
 }
 
 static struct tower_history history;
-static struct tower_status now = {.now_ns = 2 * TOWER_NS_PER_S,
-                                  .last_air_ns = INT64_MIN,
-                                  .station = {"Tower", "", "", ""},
-                                  .producers = {.n_producers = 2,
-                                                .chosen = "live",
-                                                .producers = {{.identity.name = "live"}}},
-                                  .title = {.number = 1, .text = "A title"}};
+static struct tower_status now = {
+    .now_ns = 2 * TOWER_NS_PER_S,
+    .last_air_ns = INT64_MIN,
+    .station = {"Tower", "", "", ""},
+    .producers = {.n_producers = 2, .chosen = "live", .producers = {{.identity.name = "live"}}},
+    .title = {.number = 1, .text = "A title"}};
 
 static char *status(size_t *ret_bytes) {
     return tower_status_json(&now, ret_bytes);
