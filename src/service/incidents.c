@@ -8,6 +8,9 @@
 
 /* What every Layer III decoder delays by. */
 #define DECODER_DELAY_SAMPLES 529
+/* The first may have old counts, the second is behind all that was queued by then. */
+#define DOUBTFUL_LOOKS 3
+
 static bool settle(void *user, struct tower_incident *incident);
 static void look(void *user);
 
@@ -549,14 +552,18 @@ static void sample_lost(struct tower_incidents *incidents, int64_t at_ns) {
 }
 
 /* Notes were lost, which happens behind a disk that hangs: the last may have been that the
- * programme is back. Then the pump's own counters have to do; they are a little off. */
+ * programme is back. Then the pump's own counters have to do; they are a little off. They were read
+ * a moment ago, and notes from before the loss may still be queued: so it is looked at again. */
 static void make_up_for_missed_notes(struct tower_incidents *incidents) {
     const struct tower_incident_counts *counts = &incidents->state.counts;
     struct tower_journal_stats stats;
     tower_journal_get_stats(incidents->journal, &stats);
-    if (stats.submissions_lost == incidents->missed_notes || incidents->state.n_runs == 0)
-        return;
+    if (stats.submissions_lost != incidents->missed_notes)
+        incidents->doubtful_looks = DOUBTFUL_LOOKS;
     incidents->missed_notes = stats.submissions_lost;
+    if (incidents->doubtful_looks == 0 || incidents->state.n_runs == 0)
+        return;
+    incidents->doubtful_looks--;
     if (incidents->state.runs[(incidents->state.n_runs - 1) % TOWER_INCIDENTS_RUNS].origin ==
         counts->origin)
         return;

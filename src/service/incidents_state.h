@@ -96,6 +96,7 @@ struct tower_incidents {
     struct tower_incident_counts before;         /* to be added to what the parts have counted */
     bool is_fault_left[TOWER_INPUT_FAULT_COUNT]; /* told by another process, not seen by this one */
     uint64_t missed_notes;                       /* of the journal's submissions_lost, up to here */
+    unsigned doubtful_looks;                     /* left, behind a loss of notes */
     int64_t skipped_seen_ns; /* that more were skipped than told; INT64_MIN: they were not */
 };
 
