@@ -45,7 +45,7 @@ int tower_producer_set_clock(struct tower_producer *producer,
 /* Say who this is, with the first byte of the connection: before the first write. Its audio waits
  * in the socket, which is made large for it: some 2 s. Where the kernel has too many descriptors of
  * this user under way it is left out, and the producer is anonymous. Does not wait. Errors: -EINVAL
- * (not a name), -EALREADY (something was written), -EMFILE, -ENFILE, -ENOMEM. */
+ * (not a name, or not a label), -EALREADY (something was written), -EMFILE, -ENFILE, -ENOMEM. */
 int tower_producer_set_identity(struct tower_producer *producer,
                                 const struct tower_producer_identity *identity);
 

@@ -111,7 +111,9 @@ int tower_producer_set_identity(struct tower_producer *producer,
     uint8_t bytes[TOWER_IDENTITY_WIRE_BYTES];
     const int send_bytes = SEND_BYTES;
     if (!memchr(identity->name, '\0', sizeof identity->name) ||
-        !tower_identity_name_is_valid(identity->name))
+        !tower_identity_name_is_valid(identity->name) ||
+        !memchr(identity->label, '\0', sizeof identity->label) ||
+        !tower_identity_label_is_valid(identity->label))
         return -EINVAL;
     if (producer->written_bytes > 0)
         return -EALREADY;

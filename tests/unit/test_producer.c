@@ -371,6 +371,11 @@ static void test_who_it_is_goes_with_the_first_byte_and_a_title_behind_it(void *
     memset(identity.name, 'a', sizeof identity.name);
     assert_int_equal(tower_producer_set_identity(producer, &identity), -EINVAL);
     (void)snprintf(identity.name, sizeof identity.name, "live");
+    memset(identity.label, 'a', sizeof identity.label);
+    assert_int_equal(tower_producer_set_identity(producer, &identity), -EINVAL);
+    (void)snprintf(identity.label, sizeof identity.label, "a\tb");
+    assert_int_equal(tower_producer_set_identity(producer, &identity), -EINVAL);
+    (void)snprintf(identity.label, sizeof identity.label, "Morning");
     (void)getsockopt(tower_producer_fd(producer), SOL_SOCKET, SO_SNDBUF, &bytes_before, &n_bytes);
     assert_int_equal(tower_producer_set_identity(producer, &identity), 0);
     (void)getsockopt(tower_producer_fd(producer), SOL_SOCKET, SO_SNDBUF, &send_bytes, &n_bytes);
@@ -378,7 +383,7 @@ static void test_who_it_is_goes_with_the_first_byte_and_a_title_behind_it(void *
     assert_int_equal(tower_producer_set_title(producer, "A - B"), 0);
     assert_int_equal(tower_producer_write(producer, many, 100), 0);
     assert_int_equal(read_with_title(fd, received, 400, title), 1);
-    assert_memory_equal(title, "\xfeTWRID1", 8);
+    assert_memory_equal(title, "\xfeTWRID2", 8);
     assert_int_equal(read_with_title(fd, received + 1, 1, title), 1);
     assert_string_equal(title, "A - B");
     assert_int_equal(read_with_title(fd, received + 2, 1000, title), 398);
