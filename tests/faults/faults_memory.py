@@ -33,7 +33,7 @@ REQUESTS = [
     ("GET", "/listen.xspf", {}, None, 200), ("GET", "/tower/buffer", {}, None, 200),
     ("GET", "/livez", {}, None, 200), ("GET", "/readyz", {}, None, 200),
     ("OPTIONS", "/status", {}, None, 204), ("GET", "/nothing", {}, None, 404),
-    ("PUT", "/status", {}, None, 405)]
+    ("PATCH", "/status", {}, None, 405)]
 
 
 class AllocStation(Station):
