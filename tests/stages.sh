@@ -196,7 +196,7 @@ simulate_year() {
 }
 
 run_mutations() {
-    run_suite mutations 900 tests/mutations/run
+    run_suite mutations 1800 tests/mutations/run
 }
 
 idle() {
