@@ -1,7 +1,6 @@
 """`tower source-client`, as the transmitter starts it for a client that sends a programme."""
 import os
 import re
-import select
 import signal
 import socket
 import struct
@@ -55,8 +54,9 @@ class Sender:
         listener.close()
         self.encoder = None
         self.thread = None
-        self.is_paused = False
-        self.is_stopped = False
+        self.goes_on = threading.Event()  # not set: it is paused
+        self.goes_on.set()
+        self.is_stopped = threading.Event()
         self.sent = 0
         case.addCleanup(self.stop)
 
@@ -76,7 +76,7 @@ class Sender:
         at = iter(range(0, len(data), bytes_per_second // 20))
 
         def piece():
-            time.sleep(0.05)
+            self.is_stopped.wait(0.05)  # its pace
             begin = next(at, len(data))
             return data[begin:begin + bytes_per_second // 20]
         self._begin(piece)
@@ -88,7 +88,7 @@ class Sender:
 
         def piece():
             nonlocal sent
-            time.sleep(0.05)
+            self.is_stopped.wait(0.05)  # what is captured meanwhile
             due = (time.monotonic() - began) * bytes_per_second * (1 + ppm / 1e6)
             begin, sent = sent, min(round(due), bytes_per_second * seconds)
             return make(begin, sent)
@@ -97,19 +97,19 @@ class Sender:
     def _begin(self, read):
         def run():
             try:
-                while not self.is_stopped:
-                    piece = b"" if self.is_paused else read()
-                    if piece:
-                        self.send(piece)
-                    else:
-                        time.sleep(0.02)
+                while self.goes_on.wait() and not self.is_stopped.is_set():
+                    piece = read()
+                    if not piece:
+                        break
+                    self.send(piece)
             except OSError:
                 pass
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
 
     def hang_up(self):
-        self.is_stopped = True
+        self.is_stopped.set()
+        self.goes_on.set()
         try:
             self.socket.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -139,7 +139,8 @@ class Transmitter:
         self.connection = None
         self.pcm = bytearray()
         self.titles = []  # (sample, text)
-        self.is_paused = False
+        self.goes_on = threading.Event()  # not set: it is paused
+        self.goes_on.set()
         self.is_in_time = False  # reads no faster than it would be heard
         self.is_ended = threading.Event()
         case.addCleanup(self.close)
@@ -152,13 +153,10 @@ class Transmitter:
     def _run(self):
         began = time.monotonic()
         try:
-            while True:
-                due = (time.monotonic() - began) * sound.RATE * SAMPLE_BYTES
-                if self.is_paused or (self.is_in_time and len(self.pcm) > due):
-                    time.sleep(0.02)
-                    continue
-                if not select.select([self.connection], [], [], 0.05)[0]:
-                    continue
+            while self.goes_on.wait():
+                if self.is_in_time:
+                    ahead = len(self.pcm) / (sound.RATE * SAMPLE_BYTES) - (time.monotonic() - began)
+                    self.is_ended.wait(max(ahead, 0))
                 data, fds, _, _ = socket.recv_fds(self.connection, 4096, 4)
                 for fd in fds:
                     text = os.pread(fd, 5000, 0)
@@ -182,6 +180,8 @@ class Transmitter:
         assert len(self.pcm) >= count * SAMPLE_BYTES, f"only {len(self.pcm)} bytes came"
 
     def close(self):
+        self.is_ended.set()
+        self.goes_on.set()
         if self.connection:
             try:
                 self.connection.shutdown(socket.SHUT_RDWR)
@@ -530,7 +530,7 @@ class TestSourceClient(TowerTestCase):
         transmitter, program, sender = self.to_transmitter("audio/mpeg")
         sender.begin_encoding(FORMATS["mp3"][0])
         transmitter.wait_samples(sound.RATE)
-        sender.is_paused = True
+        sender.goes_on.clear()
         began = time.monotonic()
         self.assert_ended(program, 0, "nothing came from the client for 10 s")
         self.assertGreater(time.monotonic() - began, 9)
@@ -543,10 +543,11 @@ class TestSourceClient(TowerTestCase):
         numbered = numpy.arange(count, dtype=">u4").tobytes()
         sender.begin_pieces(numbered, sound.RATE * SAMPLE_BYTES)
         transmitter.wait_samples(sound.RATE // 2)
-        transmitter.is_paused = True
+        transmitter.goes_on.clear()
         wait_until(lambda: "takes nothing" in program.stderr(), "that is said")
-        time.sleep(2)
-        transmitter.is_paused = False
+        sent = sender.sent
+        wait_until(lambda: sender.sent >= sent + 2 * sound.RATE * SAMPLE_BYTES, "two seconds more")
+        transmitter.goes_on.set()
         wait_until(lambda: "takes sound again" in program.stderr(), "that is said")
         wait_until(lambda: len(transmitter.pcm) > sound.RATE * 4 * SAMPLE_BYTES, "it goes on")
         heard = transmitter.samples().astype("<i2").view("<u2").astype(numpy.uint32)
