@@ -87,8 +87,9 @@ check_units() {
 tsan_tests='test_tower_audio_input_router test_tower_audiopump test_frame_ring test_clock test_log
     test_pcm_titles test_title_schedule
     test_air test_fanout test_fallback test_pcm_socket test_encoder_manager test_http_server
-    test_service test_journal test_incidents test_addresses test_titles test_fanout_ends test_fanout_titles test_http_routes
-    test_heritage test_takeover test_takeover_limits test_source_requests'
+    test_service test_journal test_incidents test_addresses test_titles test_fanout_ends
+    test_fanout_titles test_http_routes test_http_events test_heritage test_takeover
+    test_takeover_limits test_source_requests'
 
 # run_c_tests BUILD: run the test programs of build/BUILD, as many at once as there are cores, and
 # count the tests in them.
