@@ -34,34 +34,45 @@ static inline void write_frames(struct tower_producer *producer, int16_t value, 
         write_frame(producer, (int16_t)(value + i));
 }
 
-static inline bool is_shown(struct fixture *fixture, uint64_t wanted) {
+/* Is that one in the statistics? Then how it is. */
+static inline bool find_shown(struct fixture *fixture, uint64_t id,
+                              struct tower_producer_info *ret_info) {
     struct tower_pcm_socket_stats stats;
     tower_pcm_socket_get_stats(fixture->socket, &stats);
     for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return stats.producers[i].is_on_air;
+        if (stats.producers[i].id == id) {
+            *ret_info = stats.producers[i];
+            return true;
+        }
     }
     return false;
+}
+
+static inline bool is_shown(struct fixture *fixture, uint64_t wanted) {
+    struct tower_producer_info info;
+    return find_shown(fixture, wanted, &info) && info.is_on_air;
 }
 
 static inline bool is_audible(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return stats.producers[i].has_audio;
-    }
-    return false;
+    struct tower_producer_info info;
+    return find_shown(fixture, wanted, &info) && info.has_audio;
 }
 
 static inline bool is_gone(struct fixture *fixture, uint64_t wanted) {
-    struct tower_pcm_socket_stats stats;
-    tower_pcm_socket_get_stats(fixture->socket, &stats);
-    for (size_t i = 0; i < stats.n_producers; i++) {
-        if (stats.producers[i].id == wanted)
-            return false;
-    }
-    return true;
+    struct tower_producer_info info;
+    return !find_shown(fixture, wanted, &info);
+}
+
+/* A playlist on air, of `frames` frames of `value`, `value` + 1..., as many read as are read ahead.
+ */
+static inline struct tower_producer *begin_playlist(struct fixture *fixture, int16_t value,
+                                                    int frames) {
+    fixture->priorities = "live playlist";
+    make(fixture, 50, 0, 0);
+    struct tower_producer *playlist = join(fixture, "playlist", false, false);
+    write_frames(playlist, value, frames);
+    await(fixture, has_frames, READ_AHEAD);
+    return playlist;
 }
 
 static inline bool has_thrown(struct fixture *fixture, uint64_t wanted) {

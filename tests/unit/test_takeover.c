@@ -34,11 +34,7 @@ static void pop_mixed(struct fixture *fixture, int done, int goes, int comes,
 static void test_higher_takes_the_air_and_the_lower_goes_on_where_it_was(void **state) {
     struct fixture *fixture = *state;
     struct tower_pcm_socket_stats stats;
-    fixture->priorities = "live playlist";
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, READ_AHEAD + 12);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1, READ_AHEAD + 12);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frames(live, 100, 3);
     await(fixture, is_shown, 2);
@@ -328,12 +324,8 @@ static void test_one_without_a_name_is_chosen_by_its_number(void **state) {
 
 static void test_one_is_faded_into_the_other_and_none_loses_a_frame(void **state) {
     struct fixture *fixture = *state;
-    fixture->priorities = "live playlist";
     fixture->fade_ns = FADE_NS;
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, 30);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1001, 30);
     struct tower_producer *live = join(fixture, "live", false, false);
     for (int i = 0; i < 12; i++)
         write_frame(live, -20000);
@@ -355,12 +347,8 @@ static void test_one_is_faded_into_the_other_and_none_loses_a_frame(void **state
 
 static void test_one_that_goes_within_its_fade_gives_back_what_it_took(void **state) {
     struct fixture *fixture = *state;
-    fixture->priorities = "live playlist";
     fixture->fade_ns = FADE_NS;
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, READ_AHEAD + 12);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1001, READ_AHEAD + 12);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frame(live, 3000);
     write_frame(live, 3000);
@@ -380,12 +368,8 @@ static void test_one_that_goes_within_its_fade_gives_back_what_it_took(void **st
 
 static void test_one_that_ends_while_it_is_faded_out_leaves_the_other(void **state) {
     struct fixture *fixture = *state;
-    fixture->priorities = "live playlist";
     fixture->fade_ns = FADE_NS;
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, READ_AHEAD + 2);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1001, READ_AHEAD + 2);
     struct tower_producer *live = join(fixture, "live", false, false);
     for (int i = 0; i < 10; i++)
         write_frame(live, 3000);
@@ -406,12 +390,8 @@ static void test_one_that_ends_while_it_is_faded_out_leaves_the_other(void **sta
  * the other is lost. */
 static void test_a_fade_goes_on_without_one_that_is_late(void **state) {
     struct fixture *fixture = *state;
-    fixture->priorities = "live playlist";
     fixture->fade_ns = FADE_NS;
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1001, READ_AHEAD + 12);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1001, READ_AHEAD + 12);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frame(live, 3000);
     await(fixture, is_shown, 2);

@@ -60,12 +60,8 @@ static void test_a_live_one_that_goes_with_less_than_a_frame_is_gone(void **stat
 static void test_a_choice_waits_for_no_fade_that_has_come_to_a_stop(void **state) {
     struct fixture *fixture = *state;
     int16_t frame[SAMPLES * TOWER_CHANNELS];
-    fixture->priorities = "live playlist";
     fixture->fade_ns = TOWER_NS_PER_S / 10;
-    make(fixture, 50, 0, 0);
-    struct tower_producer *playlist = join(fixture, "playlist", false, false);
-    write_frames(playlist, 1, READ_AHEAD + 6);
-    await(fixture, has_frames, READ_AHEAD);
+    struct tower_producer *playlist = begin_playlist(fixture, 1, READ_AHEAD + 6);
     struct tower_producer *live = join(fixture, "live", false, false);
     write_frames(live, 100, 6);
     await(fixture, is_shown, 2);
