@@ -30,6 +30,8 @@ struct tower_http_sources {
     const char *program;                    /* this one, to be run as `tower source-client` */
     const char *socket_path;                /* of the PCM socket */
     const char *ffmpeg;
+    /* Can that content type be decoded? Pure. */
+    bool (*knows_type)(const char *content_type);
     /* Send a title to the source client of that name; called on the server's thread; `user` is the
      * server's. Errors: -ENOENT (there is none), -EAGAIN (it does not read), -EINVAL (not UTF-8).
      * NULL: there is no way to. */

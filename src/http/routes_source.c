@@ -12,27 +12,9 @@
 #include <string.h>
 #include <strings.h>
 
-/* What `tower source-client` can decode. */
-static const char *const content_types[] = {
-    "audio/mpeg",  "audio/mp3",       "audio/aac",        "audio/aacp",
-    "audio/ogg",   "application/ogg", "audio/flac",       "audio/x-flac",
-    "audio/webm",  "video/webm",      "audio/x-matroska", "audio/wav",
-    "audio/x-wav", "audio/wave",      "audio/vnd.wave",   "audio/l16",
-};
-
 /* Without the parameters behind it. */
 static size_t type_bytes(const char *content_type) {
     return strcspn(content_type, "; \t");
-}
-
-static bool is_understood(const char *content_type) {
-    size_t bytes = type_bytes(content_type);
-    for (size_t i = 0; i < sizeof content_types / sizeof *content_types; i++) {
-        if (strlen(content_types[i]) == bytes &&
-            strncasecmp(content_type, content_types[i], bytes) == 0)
-            return true;
-    }
-    return false;
 }
 
 static int refuse_mount(const struct tower_request *request,
@@ -104,7 +86,7 @@ int tower_route_source(struct tower_routes *routes, const struct tower_request *
         return tower_response_make_text(response, 403, options,
                                         "403 Forbidden: this user may not send to this mount\n");
     const char *content_type = request->fields[TOWER_REQUEST_CONTENT_TYPE];
-    if (!is_understood(content_type)) {
+    if (!sources->knows_type(content_type)) {
         routes->sources.refused_type++;
         return tower_response_make_text(
             response, 415, options,

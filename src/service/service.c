@@ -3,6 +3,7 @@
 #include "service_parts.h"
 
 #include "program_path.h"
+#include "stream_decoder.h"
 #include "tower/log.h"
 
 #include <errno.h>
@@ -516,6 +517,7 @@ static int build_ways_in_and_out(struct tower_service *service,
                     .program = service->program,
                     .socket_path = service->pcm_path,
                     .ffmpeg = config->ffmpeg,
+                    .knows_type = tower_stream_decoder_knows,
                     .send_title = send_source_title},
         .bitrate_bps = config->bitrate_bps,
         .names_server = config->has_server_header,

@@ -8,6 +8,7 @@
 #include "events.h"
 #include "routes.h"
 #include "settings.h"
+#include "stream_decoder.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -88,6 +89,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
                     .program = "/nowhere",
                     .socket_path = "/nowhere",
                     .ffmpeg = "ffmpeg",
+                    .knows_type = tower_stream_decoder_knows,
                     .send_title = send_title},
         .air = air,
         .fanouts = &fanout,

@@ -9,6 +9,7 @@
 
 #include "program_path.h"
 #include "source_users.h"
+#include "stream_decoder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,6 +114,7 @@ static struct tower_http_server_config source_config(void) {
                                                  .program = program,
                                                  .socket_path = "/run/tower/pcm.sock",
                                                  .ffmpeg = "ffmpeg",
+                                                 .knows_type = tower_stream_decoder_knows,
                                                  .send_title = send_title};
     config.wrong_password_ns = S_NS;
     config.clock = fixture.clock;
