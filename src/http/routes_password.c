@@ -14,7 +14,8 @@ static int ask_for_password(const struct tower_response_options *options,
     ask.extra = "WWW-Authenticate: Basic realm=\"Tower\", charset=\"UTF-8\"\r\n";
     return tower_response_make_text(
         response, 401, &ask,
-        "401 Unauthorized: give the password by HTTP's Basic scheme, with any user name\n");
+        "401 Unauthorized: give the password by HTTP's Basic scheme; with any user name, unless it "
+        "is a user's own\n");
 }
 
 static int tell_to_wait(const struct tower_response_options *options,
