@@ -43,6 +43,7 @@ struct tower_producer_info {
     struct tower_producer_identity identity;
     uint32_t rank;         /* 0: the highest */
     bool is_chosen;        /* by hand */
+    bool has_taken_over;   /* is on air as another made way for it, in this process */
     bool has_audio;        /* something of it waits to be read, or is being read */
     int64_t since_ns;      /* on air, or waiting, since */
     uint64_t thrown_bytes; /* read and thrown away, of a live one that waited */

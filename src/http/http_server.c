@@ -84,7 +84,8 @@ static int add_to_epoll(int epoll_fd, int fd, uint32_t events, uint64_t token) {
 }
 
 static bool are_sound(const struct tower_http_sources *sources) {
-    return !sources->users || (sources->program && sources->socket_path && sources->ffmpeg);
+    return !sources->users ||
+           (sources->program && sources->socket_path && sources->ffmpeg && sources->knows_type);
 }
 
 int tower_http_server_new(const struct tower_http_server_config *config,

@@ -36,6 +36,7 @@ struct tower_producer_info tower_pcm_socket_info(struct tower_pcm_socket *socket
                      .is_source = (entry->flags & TOWER_INGEST_SOURCE) != 0},
         .rank = tower_pcm_socket_rank(socket, producer),
         .is_chosen = entry->id == socket->memory->chosen_id,
+        .has_taken_over = producer->has_taken_over,
         .has_audio = tower_pcm_socket_has_audio(socket, producer),
         .since_ns = entry->since_ns,
         .thrown_bytes = entry->thrown_bytes,
@@ -132,6 +133,7 @@ static void add_producer(struct tower_pcm_socket *socket, int fd) {
     struct tower_ingest_producer *producer = &socket->producers[place - memory->entries];
     producer->is_readable = false;
     producer->has_ended = false;
+    producer->has_taken_over = false;
     producer->throws = 0;
     producer->clock = (struct tower_clock_report){.is_known = false};
     producer->has_said_clock = false;

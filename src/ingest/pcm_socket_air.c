@@ -223,6 +223,7 @@ static struct tower_ingest_air air_behind_seam(struct tower_pcm_socket *socket,
 static void put_on_air(struct tower_pcm_socket *socket, struct tower_ingest_producer *producer) {
     tower_pcm_socket_set_air(socket, air_behind_seam(socket, producer));
     producer->entry->faded_frames = 0;
+    producer->has_taken_over = false;
     begin_turn(socket, producer);
 }
 
@@ -256,6 +257,7 @@ static void take_over(struct tower_pcm_socket *socket, struct tower_ingest_produ
     tell_producer(socket, last, false);
     tower_pcm_socket_set_air(socket, air);
     next->entry->faded_frames = 0;
+    next->has_taken_over = true;
     pthread_mutex_lock(&socket->lock);
     socket->stats.takeovers++;
     pthread_mutex_unlock(&socket->lock);

@@ -25,6 +25,7 @@ struct tower_ingest_producer {
     int64_t throws_since_ns;
     struct tower_clock_report clock; /* as it said last, to this process */
     bool has_said_clock;             /* the log has that it is out of range */
+    bool has_taken_over;             /* its turn on air is of another that made way */
 };
 
 struct tower_pcm_socket {

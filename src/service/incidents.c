@@ -36,7 +36,6 @@ int tower_incidents_new(const struct tower_incidents_config *config,
         return error;
     }
     incidents->pump.tick_at_ns = INT64_MIN;
-    incidents->ingest.went_ns = INT64_MIN;
     incidents->state.told_refused_ns = INT64_MIN;
     incidents->skipped_seen_ns = INT64_MIN;
     *ret_incidents = incidents;
@@ -153,15 +152,6 @@ void tower_incidents_note_input(struct tower_incidents *incidents,
     tower_journal_add(incidents->journal, &incident);
 }
 
-/* Has a producer just made way for one above it? Both are told of in one go, at a frame boundary.
- */
-static bool is_takeover_by_rank(const struct tower_incidents *incidents,
-                                const struct tower_producer_info *producer, int64_t at_ns) {
-    return incidents->ingest.went_ns != INT64_MIN &&
-           at_ns - incidents->ingest.went_ns < incidents->tick_ns &&
-           producer->rank < incidents->ingest.went_rank;
-}
-
 void tower_incidents_note_producer(struct tower_incidents *incidents,
                                    const struct tower_producer_info *producer, bool is_on_air,
                                    uint64_t frame) {
@@ -175,12 +165,8 @@ void tower_incidents_note_producer(struct tower_incidents *incidents,
                         now_ns(incidents), frame, subject);
     if (is_on_air && producer->is_chosen)
         tower_incident_set_cause(&incident, "by-hand");
-    else if (is_on_air && is_takeover_by_rank(incidents, producer, incident.at_ns))
+    else if (is_on_air && producer->has_taken_over)
         tower_incident_set_cause(&incident, "by-rank");
-    if (!is_on_air) {
-        incidents->ingest.went_ns = incident.at_ns;
-        incidents->ingest.went_rank = producer->rank;
-    }
     (void)snprintf(incident.detail, sizeof incident.detail,
                    is_on_air ? "process %ld" : "process %ld, %llu bytes", (long)producer->pid,
                    (unsigned long long)producer->bytes);

@@ -85,12 +85,6 @@ struct tower_incidents {
         uint64_t totals[TOWER_ORIGIN_COUNT];
     } pump;
 
-    /* Owned by the ingest thread. */
-    struct {
-        int64_t went_ns; /* the last producer from the air; INT64_MIN: none has */
-        uint32_t went_rank;
-    } ingest;
-
     /* Owned by the journal's thread. */
     struct tower_incidents_state state;
     struct tower_incident_counts before;         /* to be added to what the parts have counted */

@@ -48,11 +48,14 @@ static void test_higher_takes_the_air_and_the_lower_goes_on_where_it_was(void **
     assert_string_equal(info.identity.name, "live");
     assert_int_equal(info.rank, 0);
     assert_false(info.is_chosen);
+    assert_true(info.has_taken_over);
     assert_int_equal(info_of(fixture, 1).rank, 1);
     assert_true(info_of(fixture, 1).has_audio);
     assert_true(info.since_ns >= info.connected_ns);
     tower_producer_close(live, 0);
     await(fixture, is_shown, 1);
+    /* It is back, which takes nothing from anybody. */
+    assert_false(info_of(fixture, 1).has_taken_over);
     pop_values(fixture, 1 + READ_AHEAD, 12);
     tower_producer_close(playlist, 0);
     await(fixture, is_gone, 1);
