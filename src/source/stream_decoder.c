@@ -288,9 +288,10 @@ static int start_child(struct tower_stream_decoder *decoder) {
         /* Without these it listens for a second before it begins. */
         "-probesize", "32", "-analyzeduration", "0", "-f", decoder->format->demuxer, "-i", "pipe:0",
         "-map", "0:a:0",
-        /* Each link of a chain begins at 0 again, of which it would complain; PCM has no times. */
-        "-bsf:a", "setts=ts=N", "-f", "s16le", "-ar", "48000", "-ac", "2", "-flush_packets", "1",
-        "pipe:1", NULL};
+        /* Each link of a chain begins at 0 again, of which it would complain; PCM has no times. To
+         * set them it holds a packet back, so that one is to be short: 10 ms. */
+        "-bsf:a", "pcm_rechunk=nb_out_samples=480:pad=0,setts=ts=N", "-f", "s16le", "-ar", "48000",
+        "-ac", "2", "-flush_packets", "1", "pipe:1", NULL};
     /* exec() changes none of them; its type is older than const. */
     char *argv[sizeof arguments / sizeof arguments[0]];
     memcpy(argv, arguments, sizeof argv);
