@@ -1,4 +1,4 @@
-/* ogg_pages.c - Ogg pages, and the heads of a chain's links. */
+/* ogg_pages.c - Ogg pages, read and written, and the heads of a chain's links. */
 #include "ogg_pages.h"
 
 #include "vorbis_comment.h"
@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With the version behind it: another one is no page of ours. */
-#define MAGIC "OggS\0"
-#define MAGIC_BYTES 5
 #define FLAGS_AT 5
+#define POSITION_AT 6
+#define POSITION_BYTES 8
 #define SERIAL_AT 14
+#define NUMBER_AT 18
 #define CHECKSUM_AT 22
 #define CHECKSUM_BYTES 4
 #define CHECKSUM_POLYNOMIAL UINT32_C(0x04c11db7)
@@ -21,6 +21,8 @@
 #define FLAG_BEGIN 0x02     /* the first page of a stream */
 #define FLAG_END 0x04       /* the last one */
 #define SEGMENT_WHOLE 255
+#define SEGMENTS_MAX 255
+#define BODY_BYTES_MAX (SEGMENTS_MAX * SEGMENT_WHOLE)
 /* Of OpusHead (RFC 7845, 5.1): how many samples are left out at the beginning; and as many as it
  * takes an encoder and a decoder to find together. */
 #define PRE_SKIP_AT 10
@@ -28,6 +30,9 @@
 #define PRE_SKIP_SAMPLES 960
 /* Of the packet with the comments, as much as is looked at. */
 #define COMMENT_BYTES_MAX 65536
+
+/* With the version behind it: another one is no page of ours. */
+static const uint8_t magic[] = {'O', 'g', 'g', 'S', 0};
 
 enum codec { CODEC_OTHER, CODEC_VORBIS, CODEC_OPUS, CODEC_FLAC, CODEC_SPEEX };
 
@@ -129,6 +134,11 @@ static enum codec codec_of(const uint8_t *page, size_t page_bytes, unsigned *ret
     return CODEC_OTHER;
 }
 
+static void put_number(uint8_t *at, unsigned bytes, uint64_t number) {
+    for (unsigned i = 0; i < bytes; i++)
+        at[i] = (uint8_t)(number >> (8 * i));
+}
+
 static void set_checksum(uint8_t *page, size_t bytes) {
     uint32_t sum = 0;
     memset(page + CHECKSUM_AT, 0, CHECKSUM_BYTES);
@@ -137,8 +147,7 @@ static void set_checksum(uint8_t *page, size_t bytes) {
         for (unsigned bit = 0; bit < 8; bit++)
             sum = sum << 1 ^ (sum & UINT32_C(0x80000000) ? CHECKSUM_POLYNOMIAL : 0);
     }
-    for (unsigned i = 0; i < CHECKSUM_BYTES; i++)
-        page[CHECKSUM_AT + i] = (uint8_t)(sum >> (8 * i));
+    put_number(page + CHECKSUM_AT, CHECKSUM_BYTES, sum);
 }
 
 /* Is the last segment a packet by itself, and empty? */
@@ -254,10 +263,10 @@ static size_t wanted_bytes(const struct tower_ogg_pages *pages) {
 
 /* The next byte belongs to the magic, or is passed over. */
 static int seek_page(struct tower_ogg_pages *pages, uint8_t byte) {
-    if (byte != (uint8_t)MAGIC[pages->page_bytes]) {
+    if (byte != magic[pages->page_bytes]) {
         pages->skipped_bytes += pages->page_bytes;
         pages->page_bytes = 0;
-        if (byte != (uint8_t)MAGIC[0])
+        if (byte != magic[0])
             return ++pages->skipped_bytes > TOWER_STREAM_PAGE_BYTES_MAX ? -EPROTO : 0;
     }
     pages->page[pages->page_bytes++] = byte;
@@ -271,7 +280,7 @@ int tower_ogg_pages_take(struct tower_ogg_pages *pages, const uint8_t **at, size
         pages->page_bytes = 0;
     }
     while (*left > 0) {
-        if (pages->page_bytes < MAGIC_BYTES) {
+        if (pages->page_bytes < sizeof magic) {
             int error = seek_page(pages, **at);
             ++*at;
             --*left;
@@ -363,4 +372,32 @@ char *tower_ogg_pages_title(const struct tower_ogg_pages *pages) {
     char *title = at > 0 ? tower_vorbis_comment_title(packet + at, bytes - at) : NULL;
     free(packet);
     return title;
+}
+
+/* ---- writing ---- */
+
+size_t tower_ogg_packet_write(struct tower_ogg_packet *packet, uint8_t *ret_page) {
+    /* One that fills its page goes on: its end is a segment that is not full. */
+    bool is_end = packet->left_bytes < BODY_BYTES_MAX;
+    size_t bytes = is_end ? packet->left_bytes : BODY_BYTES_MAX;
+    size_t n_segments = is_end ? bytes / SEGMENT_WHOLE + 1 : SEGMENTS_MAX;
+    memcpy(ret_page, magic, sizeof magic);
+    ret_page[FLAGS_AT] = (uint8_t)((packet->is_continued ? FLAG_CONTINUED : 0) |
+                                   (packet->begins_stream ? FLAG_BEGIN : 0));
+    /* No packet ends in it: -1. */
+    put_number(ret_page + POSITION_AT, POSITION_BYTES, is_end ? packet->position : UINT64_MAX);
+    put_number(ret_page + SERIAL_AT, 4, packet->serial);
+    put_number(ret_page + NUMBER_AT, 4, packet->n_pages++);
+    ret_page[SEGMENTS_AT] = (uint8_t)n_segments;
+    memset(ret_page + HEADER_BYTES, SEGMENT_WHOLE, n_segments);
+    if (is_end)
+        ret_page[HEADER_BYTES + n_segments - 1] = (uint8_t)(bytes % SEGMENT_WHOLE);
+    memcpy(ret_page + HEADER_BYTES + n_segments, packet->data, bytes);
+    set_checksum(ret_page, HEADER_BYTES + n_segments + bytes);
+    packet->data += bytes;
+    packet->left_bytes -= bytes;
+    packet->begins_stream = false;
+    packet->is_continued = !is_end;
+    packet->is_whole = is_end;
+    return HEADER_BYTES + n_segments + bytes;
 }

@@ -29,8 +29,6 @@
  * tag that never ends would take all there is, as quickly as it comes. */
 #define CHILD_MEMORY_BYTES (256U * 1024 * 1024)
 #define MUTE_NS (3 * TOWER_NS_PER_S)
-/* Before its first sound, where ten frames of FLAC make it: of 4096 samples, 5 s at 8000 Hz. */
-#define MUTE_FLAC_NS (12 * TOWER_NS_PER_S)
 /* A child that has read a page and given nothing for so long has given all that is in it. */
 #define QUIET_NS (TOWER_NS_PER_S / 20)
 #define FAILURES_MAX 5
@@ -57,8 +55,8 @@ static const struct format formats[] = {
     {"audio/aacp", WAY_FFMPEG, "aac", TOWER_STREAM_PLAIN},
     {"audio/ogg", WAY_FFMPEG, "ogg", TOWER_STREAM_OGG},
     {"application/ogg", WAY_FFMPEG, "ogg", TOWER_STREAM_OGG},
-    {"audio/flac", WAY_FFMPEG, "flac", TOWER_STREAM_FLAC},
-    {"audio/x-flac", WAY_FFMPEG, "flac", TOWER_STREAM_FLAC},
+    {"audio/flac", WAY_FFMPEG, "ogg", TOWER_STREAM_FLAC},
+    {"audio/x-flac", WAY_FFMPEG, "ogg", TOWER_STREAM_FLAC},
     {"audio/webm", WAY_FFMPEG, "matroska", TOWER_STREAM_MATROSKA},
     {"video/webm", WAY_FFMPEG, "matroska", TOWER_STREAM_MATROSKA},
     {"audio/x-matroska", WAY_FFMPEG, "matroska", TOWER_STREAM_MATROSKA},
@@ -435,18 +433,12 @@ static void let_link_in(struct tower_stream_decoder *decoder, bool wants_pcm) {
     put(decoder, &decoder->first);
 }
 
-/* How long a child may take what it is given without a sound. */
-static int64_t mute_ns(const struct tower_stream_decoder *decoder) {
-    return decoder->format->kind == TOWER_STREAM_FLAC && !decoder->has_given ? MUTE_FLAC_NS
-                                                                             : MUTE_NS;
-}
-
 static bool is_mute(const struct tower_stream_decoder *decoder) {
     if (decoder->unanswered_since_ns == INT64_MAX)
         return false;
     /* One that has nothing more to read for now may be in the middle of something. */
     int64_t until_ns = is_awaited(decoder) ? now_ns(decoder) : decoder->given_ns;
-    return until_ns - decoder->unanswered_since_ns >= mute_ns(decoder);
+    return until_ns - decoder->unanswered_since_ns >= MUTE_NS;
 }
 
 /* ---- for the one who polls ---- */
@@ -521,9 +513,9 @@ void tower_stream_decoder_poll(const struct tower_stream_decoder *decoder, bool 
 int64_t tower_stream_decoder_deadline_ns(const struct tower_stream_decoder *decoder) {
     int64_t deadline_ns = decoder->start_at_ns;
     if (decoder->has_child && is_awaited(decoder) &&
-        decoder->unanswered_since_ns < INT64_MAX - MUTE_FLAC_NS &&
-        decoder->unanswered_since_ns + mute_ns(decoder) < deadline_ns)
-        deadline_ns = decoder->unanswered_since_ns + mute_ns(decoder);
+        decoder->unanswered_since_ns < INT64_MAX - MUTE_NS &&
+        decoder->unanswered_since_ns + MUTE_NS < deadline_ns)
+        deadline_ns = decoder->unanswered_since_ns + MUTE_NS;
     if (decoder->has_child && decoder->is_waiting &&
         decoder->quiet_since_ns + QUIET_NS < deadline_ns)
         deadline_ns = decoder->quiet_since_ns + QUIET_NS;

@@ -1,9 +1,9 @@
 /* stream_head.h - an encoded stream cut where a decoder may begin with it, and what such a decoder
  * must be given first.
  *
- * A decoder that is started in the middle of an Ogg, FLAC or Matroska stream makes nothing of it
- * without the stream's head. An Ogg stream may be a chain of streams, one behind the other (RFC
- * 3533, section 4), as of songs: each link of it has a head of its own.
+ * A decoder that is started in the middle of an Ogg or Matroska stream makes nothing of it without
+ * the stream's head. An Ogg stream may be a chain of streams, one behind the other (RFC 3533,
+ * section 4), as of songs: each link of it has a head of its own. FLAC is made Ogg.
  */
 #ifndef TOWER_SOURCE_STREAM_HEAD_H
 #define TOWER_SOURCE_STREAM_HEAD_H
@@ -20,7 +20,7 @@
 enum tower_stream_kind {
     TOWER_STREAM_PLAIN, /* has no head: MP3, AAC */
     TOWER_STREAM_OGG,
-    TOWER_STREAM_FLAC, /* without Ogg around it */
+    TOWER_STREAM_FLAC, /* without Ogg around it: all that comes of it is Ogg */
     TOWER_STREAM_MATROSKA,
 };
 
@@ -41,9 +41,10 @@ int tower_stream_head_new(enum tower_stream_kind kind, struct tower_stream_head 
 void tower_stream_head_free(struct tower_stream_head *head);
 
 /* Take some of the `*left` bytes at `*at`, which are moved on. Returns 1 with a piece: of Ogg a
- * whole page, of the others what there is. 0: all was taken, and no page is whole. Bytes between
- * pages are passed over, and so are empty packets that end a stream. Errors: -EPROTO (in
- * TOWER_STREAM_PAGE_BYTES_MAX bytes there is no page of Ogg). Pure. */
+ * whole page, of FLAC a page made of it, of the others what there is. 0: all was taken, and no page
+ * is whole. Bytes between pages or frames are passed over, and so are empty packets that end a
+ * stream. Errors: -EPROTO (in TOWER_STREAM_PAGE_BYTES_MAX bytes there is no page of Ogg, or no head
+ * of FLAC, or in far more no frame), -ENOMEM (for a frame of FLAC). */
 int tower_stream_head_take(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                            struct tower_stream_piece *ret_piece);
 

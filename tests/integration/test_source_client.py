@@ -270,6 +270,21 @@ class TestSourceClient(TowerTestCase):
         self.stop(server)
         return encoded
 
+    @takes(20)
+    def test_less_than_a_second_of_it_goes_on_air(self):
+        """Though no more comes: nothing waits for a second of the stream."""
+        server = self.serve("--grace", "20")
+        for kind, (words, content_type) in FORMATS.items():
+            before = server.status()["frames_by_origin"]["live"]
+            program, sender = self.source_client(server.socket_path, content_type)
+            sender.send(encode(words, 997, 0.8))
+            server.wait_status(lambda s: s["frames_by_origin"]["live"] > before + 10,
+                               f"{kind} is on air")
+            sender.hang_up()
+            self.assert_ended(program, 0, "the client hung up")
+            server.wait_status(lambda s: not s["producers"]["list"], f"{kind} is gone")
+        self.stop(server)
+
     @takes(8)
     def test_mp3_goes_on_air(self):
         self.go_on_air("mp3")

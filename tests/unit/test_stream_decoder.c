@@ -348,27 +348,6 @@ static void test_one_that_takes_and_gives_nothing_is_started_anew(void **state) 
     close_decoder();
 }
 
-/* Ten frames may take 5 s to come; behind its first sound it is judged like any other. */
-static void test_flac_may_take_longer_to_begin(void **state) {
-    (void)state;
-    open_decoder("audio/flac", "head -c 9 >/dev/null; printf 12345678; cat >/dev/null");
-    await_starts(1);
-    for (int second = 0; second < 8; second++) {
-        assert_int_equal(give("x", 1), 0);
-        pass_seconds(1);
-    }
-    assert_int_equal(give("x", 1), 0);
-    await_bytes(8);
-    assert_int_equal(tower_stream_decoder_restarts(decoder), 0);
-    for (int second = 0; second < 3; second++) {
-        assert_int_equal(give("x", 1), 0);
-        pass_seconds(1);
-    }
-    assert_int_equal(give("x", 1), 0);
-    await_starts(2);
-    close_decoder();
-}
-
 static void test_one_that_reads_nothing_too(void **state) {
     (void)state;
     static const uint8_t stream[40000];
@@ -472,7 +451,6 @@ int main(void) {
         cmocka_unit_test(test_five_failures_without_sound_are_the_end),
         cmocka_unit_test(test_failures_with_sound_are_not),
         cmocka_unit_test(test_one_that_takes_and_gives_nothing_is_started_anew),
-        cmocka_unit_test(test_flac_may_take_longer_to_begin),
         cmocka_unit_test(test_one_that_reads_nothing_too),
         cmocka_unit_test(test_nothing_is_owed_where_nothing_comes_or_is_wanted),
         cmocka_unit_test(test_one_that_will_not_end_is_ended),

@@ -340,55 +340,7 @@ static void test_a_head_without_an_end_is_not_kept(void **state) {
     assert_string_equal(heard.titles, ";");
 }
 
-/* ---- FLAC and Matroska ---- */
-
-static void add_block(unsigned type, bool is_last, const void *data, size_t bytes) {
-    const uint8_t head[] = {(uint8_t)(type | (is_last ? 0x80 : 0)), (uint8_t)(bytes >> 16),
-                            (uint8_t)(bytes >> 8), (uint8_t)bytes};
-    add(head, sizeof head);
-    add(data, bytes);
-}
-
-static void test_of_flac_the_description_is_kept(void **state) {
-    (void)state;
-    uint8_t comment[1024];
-    static const uint8_t picture[100000];
-    const uint8_t info[34] = "what it is like, in 34 bytes of it";
-    const char *entries[] = {"TITLE=Flat", "ARTIST=Nobody"};
-    size_t bytes = make_comment(comment, entries, 2);
-    stream_bytes = 0;
-    add("fLaC", 4);
-    add_block(0, false, info, sizeof info);
-    add_block(6, false, picture, sizeof picture);
-    add_block(4, false, comment, bytes);
-    add_block(1, true, picture, 0);
-    add("\xff\xf8 sound", 8);
-    for (size_t i = 0; i < PIECE_SIZES; i++) {
-        struct heard heard = hear(TOWER_STREAM_FLAC, piece_sizes[i], true);
-        assert_int_equal(heard.bytes, stream_bytes);
-        assert_int_equal(heard.head_bytes, 4 + 4 + 34);
-        assert_string_equal(heard.titles, "Nobody - Flat;");
-    }
-    struct tower_stream_head *head;
-    struct tower_stream_piece piece;
-    const uint8_t *at = stream;
-    size_t left = stream_bytes, head_bytes;
-    assert_int_equal(tower_stream_head_new(TOWER_STREAM_FLAC, &head), 0);
-    while (tower_stream_head_take(head, &at, &left, &piece) == 1)
-        ;
-    const uint8_t *kept = tower_stream_head_get(head, &head_bytes);
-    assert_memory_equal(kept, "fLaC\x80\0\0\x22what it is like, in 34 bytes of it", 42);
-    tower_stream_head_free(head);
-}
-
-static void test_what_is_no_flac_has_no_head(void **state) {
-    (void)state;
-    stream_bytes = 0;
-    add("RIFF, and not what was announced", 32);
-    struct heard heard = hear(TOWER_STREAM_FLAC, 3, true);
-    assert_int_equal(heard.bytes, stream_bytes);
-    assert_int_equal(heard.head_bytes, 0);
-}
+/* ---- Matroska; FLAC is in test_flac_pages.c ---- */
 
 static void test_of_matroska_all_before_the_first_cluster_is_kept(void **state) {
     (void)state;
@@ -487,8 +439,6 @@ int main(void) {
         cmocka_unit_test(test_a_link_of_opus_leaves_out_no_sound),
         cmocka_unit_test(test_what_is_no_ogg_is_refused),
         cmocka_unit_test(test_a_head_without_an_end_is_not_kept),
-        cmocka_unit_test(test_of_flac_the_description_is_kept),
-        cmocka_unit_test(test_what_is_no_flac_has_no_head),
         cmocka_unit_test(test_of_matroska_all_before_the_first_cluster_is_kept),
         cmocka_unit_test(test_what_has_no_head_passes),
         cmocka_unit_test(test_comments_make_a_title),
