@@ -8,9 +8,16 @@
 #include "tower/frame_ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define SLOT 64
 
@@ -217,6 +224,74 @@ static void test_writers_at_once_overwrite_nothing(void **state) {
     }
 }
 
+/* A frame that cannot be read until it is let: the push that copies it is under way as long. */
+static unsigned char *withheld;
+static size_t withheld_bytes;
+static _Atomic int is_under_way, is_other_done;
+static char other_state_path[64];
+
+/* Is the other thread waiting for something? It makes no other call that waits than a push. */
+static bool is_other_waiting(void) {
+    char text[256];
+    int fd = open(other_state_path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    (void)close(fd);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    const char *name_end = strrchr(text, ')');
+    return name_end && name_end[1] == ' ' && name_end[2] == 'S';
+}
+
+/* The push under way has come to the frame. Let the other one begin, and come as far as it can. */
+static void let_be_read(int signal_number) {
+    (void)signal_number;
+    is_under_way = 1;
+    while (!is_other_done && !is_other_waiting())
+        (void)sched_yield();
+    (void)mprotect(withheld, withheld_bytes, PROT_READ);
+}
+
+static void *push_two(void *arg) {
+    _Atomic int *is_ready = arg;
+    unsigned char frame[SLOT];
+    memset(frame, 2, sizeof frame);
+    (void)snprintf(other_state_path, sizeof other_state_path, "/proc/self/task/%d/stat",
+                   (int)gettid());
+    *is_ready = 1;
+    while (!is_under_way)
+        (void)sched_yield();
+    (void)tower_frame_ring_push(shared, frame, sizeof frame, 0);
+    is_other_done = 1;
+    return NULL;
+}
+
+static void test_a_push_waits_for_one_that_is_under_way(void **state) {
+    (void)state;
+    struct sigaction before, action = {.sa_handler = let_be_read};
+    _Atomic int is_ready = 0;
+    pthread_t other;
+    assert_int_equal(tower_frame_ring_new(4, SLOT, TOWER_FRAME_RING_DROP_NEWEST, &shared), 0);
+    withheld_bytes = (size_t)sysconf(_SC_PAGESIZE);
+    withheld =
+        mmap(NULL, withheld_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(withheld, MAP_FAILED);
+    memset(withheld, 1, SLOT);
+    assert_int_equal(pthread_create(&other, NULL, push_two, &is_ready), 0);
+    while (!is_ready)
+        (void)sched_yield();
+    assert_int_equal(sigaction(SIGSEGV, &action, &before), 0);
+    assert_int_equal(mprotect(withheld, withheld_bytes, PROT_NONE), 0);
+    assert_int_equal(tower_frame_ring_push(shared, withheld, SLOT, 0), 1);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+    assert_int_equal(tower_frame_ring_count(shared), 2);
+    pop_number(shared, 1, 0);
+    pop_number(shared, 2, 0);
+    assert_int_equal(munmap(withheld, withheld_bytes), 0);
+    tower_frame_ring_free(shared);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_in_first_out_over_many_turns),
@@ -227,6 +302,7 @@ int main(void) {
         cmocka_unit_test(test_clear_leaves_nothing),
         cmocka_unit_test(test_many_writers_and_readers_lose_and_tear_nothing),
         cmocka_unit_test(test_writers_at_once_overwrite_nothing),
+        cmocka_unit_test(test_a_push_waits_for_one_that_is_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
