@@ -49,15 +49,16 @@ static void serve_group(struct tower_fanout *fanout, unsigned phase) {
     }
 }
 
-/* Serve the groups whose turn came with the frames published since the last round. */
+/* Serve the groups whose turn came with the frames published since the last round, in that order:
+ * who has waited longest is the first. */
 static void serve_due_groups(struct tower_fanout *fanout) {
     uint64_t frames = tower_air_frames(fanout->config.air);
     uint64_t n_groups = fanout->n_groups;
     uint64_t due = frames - fanout->frames_seen;
     if (due > n_groups)
         due = n_groups;
-    for (uint64_t i = 0; i < due; i++)
-        serve_group(fanout, (unsigned)((frames - i) % n_groups));
+    for (uint64_t frame = frames - due + 1; frame <= frames; frame++)
+        serve_group(fanout, (unsigned)(frame % n_groups));
     fanout->frames_seen = frames;
 }
 
@@ -255,7 +256,9 @@ static void serve_until_stopped(struct tower_fanout *fanout) {
             adapt_groups(fanout);
         }
         if (fanout->now_ns >= fanout->next_scan_ns) {
-            drop_stuck_listeners(fanout);
+            /* All of them are far from any cache. */
+            if (tower_fanout_counted(&fanout->n_blocked) > 0)
+                drop_stuck_listeners(fanout);
             fanout->next_scan_ns = fanout->now_ns + fanout->scan_ns;
         }
         give_back_ended_places(fanout);
