@@ -14,6 +14,9 @@
 #define INFO_BYTES 34
 #define BLOCK_HEAD_BYTES 4
 #define LAST_BLOCK 0x80U
+/* Of an ID3v2 tag: the word, three bytes more, and its length in four times seven bits. */
+#define TAG_HEAD_BYTES 10
+#define TAG_LENGTH_AT 6
 #define COMMENT 4U
 /* Of comments; what is behind is cut off. */
 #define COMMENT_BYTES_MAX 65536
@@ -28,7 +31,7 @@
 /* And that before any head: it is something else. */
 #define SEEK_BYTES_MAX TOWER_STREAM_PAGE_BYTES_MAX
 
-enum state { SEEKING, INFO, BLOCK_HEAD, BLOCK, DESCRIPTION, COMMENTS, SOUND };
+enum state { START, TAG, SEEKING, INFO, BLOCK_HEAD, BLOCK, DESCRIPTION, COMMENTS, SOUND };
 
 static const uint8_t introduction[INTRODUCTION_BYTES] = {0x7f, 'F', 'L', 'A', 'C', 1, 0, 0, 1};
 static const uint8_t mark[MARK_BYTES] = {'f', 'L', 'a', 'C', 0, 0, 0, INFO_BYTES};
@@ -37,7 +40,10 @@ struct tower_flac_pages {
     enum state state;
     size_t wasted_bytes; /* less what has come of sound since */
 
-    /* What has come and is not done with: of a frame, all of it. */
+    /* What has come and is not done with: of a frame, all of it. The last byte of what is offered
+     * is held, and not yet taken, as long as something is to be given: so that we are asked again.
+     */
+    size_t n_ahead;
     uint8_t *held;
     size_t held_room;
     size_t held_start;
@@ -47,8 +53,8 @@ struct tower_flac_pages {
     uint8_t *comment; /* with the head of its block */
     size_t comment_bytes;
     bool is_last_block;
-    bool is_comment; /* the block at hand */
-    size_t block_left;
+    bool is_comment;   /* the block at hand */
+    size_t block_left; /* or of the tag */
 
     struct tower_flac_frame frame; /* at the beginning of what is held */
     size_t frame_bytes;            /* of the packet that is being given; 0: it is not sound */
@@ -106,15 +112,43 @@ static int hold(struct tower_flac_pages *pages, const uint8_t **at, size_t *left
         pages->held_room += ROOM_BYTES;
     }
     size_t room = pages->held_room - pages->held_bytes;
-    size_t n = *left < room ? *left : room;
-    memcpy(pages->held + pages->held_bytes, *at, n);
+    size_t fresh = *left - pages->n_ahead;
+    size_t n = fresh < room ? fresh : room;
+    memcpy(pages->held + pages->held_bytes, *at + pages->n_ahead, n);
     pages->held_bytes += n;
-    *at += n;
-    *left -= n;
+    size_t taken = pages->n_ahead + n - 1;
+    pages->n_ahead = 1;
+    *at += taken;
+    *left -= taken;
     return 0;
 }
 
 /* ---- the head; each of these returns 1: it went on, 0: more is needed, or an error ---- */
+
+static int take_start(struct tower_flac_pages *pages) {
+    static const uint8_t tag[] = {'I', 'D', '3'};
+    const uint8_t *head = held(pages);
+    if (pages->held_bytes < TAG_HEAD_BYTES)
+        return 0;
+    pages->state = SEEKING;
+    if (memcmp(head, tag, sizeof tag) != 0)
+        return 1;
+    for (size_t i = TAG_LENGTH_AT; i < TAG_HEAD_BYTES; i++)
+        pages->block_left = pages->block_left << 7 | (head[i] & 0x7fU);
+    drop(pages, TAG_HEAD_BYTES);
+    pages->state = TAG;
+    return 1;
+}
+
+static int take_tag(struct tower_flac_pages *pages) {
+    size_t n = pages->block_left < pages->held_bytes ? pages->block_left : pages->held_bytes;
+    drop(pages, n);
+    pages->block_left -= n;
+    if (pages->block_left > 0)
+        return 0;
+    pages->state = SEEKING;
+    return 1;
+}
 
 static void set_comment_bytes(struct tower_flac_pages *pages, size_t bytes) {
     pages->comment[0] = (uint8_t)(COMMENT | LAST_BLOCK);
@@ -257,6 +291,10 @@ static int step(struct tower_flac_pages *pages) {
     if (pages->wasted_bytes > WASTE_BYTES_MAX)
         return -EPROTO;
     switch (pages->state) {
+    case START:
+        return take_start(pages);
+    case TAG:
+        return take_tag(pages);
     case INFO:
         return take_info(pages);
     case BLOCK_HEAD:
@@ -278,8 +316,12 @@ int tower_flac_pages_take(struct tower_flac_pages *pages, const uint8_t **at, si
                           const uint8_t **ret_page, size_t *ret_bytes) {
     while (pages->packet.is_whole) {
         int result = step(pages);
-        if (result == 0 && *left == 0)
+        if (result == 0 && *left <= pages->n_ahead) {
+            *at += *left;
+            *left = 0;
+            pages->n_ahead = 0;
             return 0;
+        }
         if (result == 0)
             result = hold(pages, at, left);
         if (result < 0)

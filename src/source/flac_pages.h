@@ -16,7 +16,8 @@ void tower_flac_pages_free(struct tower_flac_pages *pages);
 
 /* Take some of the `*left` bytes at `*at`, which are moved on. Returns 1 with a page, valid until
  * the next call: a frame is given as a page, or several, as soon as its last byte is there. 0: all
- * was taken, and no frame is whole. What is no frame is passed over; a stream's head ("fLaC" and so
+ * was taken, and no frame is whole; as long as there is more to give, a byte is left to be offered
+ * again. What is no frame is passed over, and a tag of ID3 in front; a stream's head ("fLaC" and so
  * on) begins a new link of the Ogg chain, of which the description and the comments are kept.
  * Errors: -EPROTO (no FLAC comes, or too much beside the sound), -ENOMEM. */
 int tower_flac_pages_take(struct tower_flac_pages *pages, const uint8_t **at, size_t *left,

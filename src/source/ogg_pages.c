@@ -28,6 +28,9 @@
 #define PRE_SKIP_AT 10
 #define PRE_SKIP_BYTES 2
 #define PRE_SKIP_SAMPLES 960
+/* In the first packet of FLAC in Ogg, behind what Ogg says of it and a block's head. */
+#define FLAC_INFO_AT 17
+#define FLAC_INFO_BYTES 34
 /* Of the packet with the comments, as much as is looked at. */
 #define COMMENT_BYTES_MAX 65536
 
@@ -49,6 +52,7 @@ struct tower_ogg_pages {
     unsigned n_streams;
     enum codec codec; /* of its first stream with sound that we know, whose serial number this is */
     uint32_t serial;
+    uint32_t flac_shape;
     unsigned headers_left; /* packets of the head still to come */
     size_t kept_bytes;
     uint8_t *kept;
@@ -209,17 +213,30 @@ static void limit_pre_skip(struct tower_ogg_pages *pages) {
     set_checksum(pages->page, pages->page_bytes);
 }
 
+/* Of a stream of FLAC, what its decoder goes by from the first link on: how long its frames are at
+ * most, and the bits of a sample. 0 of any other. */
+static uint32_t flac_shape_of(enum codec codec, const uint8_t *page, size_t page_bytes) {
+    const uint8_t *info = body_of(page) + FLAC_INFO_AT;
+    if (codec != CODEC_FLAC || info + FLAC_INFO_BYTES > page + page_bytes)
+        return 0;
+    unsigned block_samples = (unsigned)info[2] << 8 | info[3];
+    unsigned bits = (info[12] & 1U) << 4 | info[13] >> 4;
+    return (uint32_t)block_samples << 8 | bits;
+}
+
 static void take_begin_page(struct tower_ogg_pages *pages, struct tower_stream_piece *piece) {
     unsigned headers = 0;
     enum codec codec = codec_of(pages->page, pages->page_bytes, &headers);
     enum codec codec_before = pages->codec;
     unsigned streams_before = pages->n_streams;
+    uint32_t shape = flac_shape_of(codec, pages->page, pages->page_bytes);
     /* Streams side by side all begin before any of them goes on. */
     if (pages->has_begun && pages->is_whole) {
         begin_link(pages);
         piece->begins_link = true;
         /* A decoder goes on across links only where nothing but a stream of one kind is in each. */
-        piece->changes_codec = codec != codec_before || codec == CODEC_OTHER || streams_before != 1;
+        piece->changes_codec = codec != codec_before || codec == CODEC_OTHER ||
+                               streams_before != 1 || shape != pages->flac_shape;
         if (codec == CODEC_OPUS && !piece->changes_codec)
             limit_pre_skip(pages);
     }
@@ -227,6 +244,7 @@ static void take_begin_page(struct tower_ogg_pages *pages, struct tower_stream_p
     pages->n_streams++;
     if (pages->codec == CODEC_OTHER && codec != CODEC_OTHER) {
         pages->codec = codec;
+        pages->flac_shape = shape;
         pages->serial = serial_of(pages->page);
         pages->headers_left = headers;
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define MATROSKA_CLUSTER_BYTES 4
+#define OGG_BEGIN 'O' /* of its first page; FLAC begins with fLaC, or with ID3 */
 
 struct tower_stream_head {
     enum tower_stream_kind kind; /* constant */
@@ -17,6 +18,7 @@ struct tower_stream_head {
     struct tower_ogg_pages *ogg; /* NULL: it is not Ogg, nor made so */
 
     struct tower_flac_pages *flac; /* NULL: it is not FLAC without Ogg */
+    bool is_known;                 /* that it is so: its first byte has come */
     const uint8_t *page;           /* made of it, and what of that is not taken up yet */
     size_t page_left;
 
@@ -61,6 +63,18 @@ void tower_stream_head_free(struct tower_stream_head *head) {
 
 /* ---- FLAC ---- */
 
+/* Some call FLAC so that is in Ogg already. */
+static bool is_flac(struct tower_stream_head *head, const uint8_t *at, size_t left) {
+    if (head->flac && !head->is_known && left > 0) {
+        head->is_known = true;
+        if (*at == OGG_BEGIN) {
+            tower_flac_pages_free(head->flac);
+            head->flac = NULL;
+        }
+    }
+    return head->flac;
+}
+
 static int take_flac(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                      struct tower_stream_piece *ret_piece) {
     for (;;) {
@@ -100,7 +114,7 @@ static size_t take_matroska(struct tower_stream_head *head, const uint8_t *data,
 
 int tower_stream_head_take(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                            struct tower_stream_piece *ret_piece) {
-    if (head->flac)
+    if (is_flac(head, *at, *left))
         return take_flac(head, at, left, ret_piece);
     if (head->ogg)
         return tower_ogg_pages_take(head->ogg, at, left, ret_piece);

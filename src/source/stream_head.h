@@ -44,7 +44,7 @@ void tower_stream_head_free(struct tower_stream_head *head);
  * whole page, of FLAC a page made of it, of the others what there is. 0: all was taken, and no page
  * is whole. Bytes between pages or frames are passed over, and so are empty packets that end a
  * stream. Errors: -EPROTO (in TOWER_STREAM_PAGE_BYTES_MAX bytes there is no page of Ogg, or no head
- * of FLAC, or in far more no frame), -ENOMEM (for a frame of FLAC). */
+ * of FLAC, or what comes of FLAC makes far too much work), -ENOMEM (for a frame of FLAC). */
 int tower_stream_head_take(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                            struct tower_stream_piece *ret_piece);
 

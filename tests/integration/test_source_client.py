@@ -512,6 +512,23 @@ class TestSourceClient(TowerTestCase):
         self.assert_ended(program, 0, "the client hung up")
         self.assertIn("gives no sound; killed; started anew", program.stderr())
 
+    @takes(10)
+    def test_flac_is_heard_to_its_last_sample(self):
+        """Also where a read holds many frames: of silence hundreds."""
+        for source in ("anullsrc=sample_rate=48000", "sine=frequency=997:sample_rate=44100"):
+            stream = subprocess.run(
+                ["ffmpeg", "-nostdin", "-v", "error", "-f", "lavfi", "-i", source, "-t", "3", "-c:a",
+                 "flac", "-f", "flac", "pipe:1"], check=True, stdout=subprocess.PIPE,
+                timeout=60).stdout
+            transmitter, program, sender = self.to_transmitter("audio/flac")
+            sender.send(stream)
+            sender.hang_up()
+            self.assert_ended(program, 0, "the client hung up")
+            self.assertTrue(transmitter.is_ended.wait(10))
+            self.assertEqual(len(transmitter.pcm) // SAMPLE_BYTES, 3 * sound.RATE)
+            transmitter.close()
+            os.unlink(transmitter.path)
+
     def assert_refused(self, content_type, data, why, *words, by_chance_bytes=0):
         transmitter, program, sender = self.to_transmitter(content_type, *words)
         sender.begin_pieces(data, 32000)
