@@ -14,10 +14,10 @@
 #define INFO_BYTES 34
 #define BLOCK_HEAD_BYTES 4
 #define LAST_BLOCK 0x80U
+#define COMMENT 4U
 /* Of an ID3v2 tag: the word, three bytes more, and its length in four times seven bits. */
 #define TAG_HEAD_BYTES 10
 #define TAG_LENGTH_AT 6
-#define COMMENT 4U
 /* Of comments; what is behind is cut off. */
 #define COMMENT_BYTES_MAX 65536
 /* The first packet: what Ogg says of FLAC, then a head of FLAC. */
@@ -140,8 +140,13 @@ static int take_start(struct tower_flac_pages *pages) {
     return 1;
 }
 
+/* Of the block at hand, or the tag, as much as is held. */
+static size_t block_bytes_held(const struct tower_flac_pages *pages) {
+    return pages->block_left < pages->held_bytes ? pages->block_left : pages->held_bytes;
+}
+
 static int take_tag(struct tower_flac_pages *pages) {
-    size_t n = pages->block_left < pages->held_bytes ? pages->block_left : pages->held_bytes;
+    size_t n = block_bytes_held(pages);
     drop(pages, n);
     pages->block_left -= n;
     if (pages->block_left > 0)
@@ -198,7 +203,7 @@ static int take_block_head(struct tower_flac_pages *pages) {
 }
 
 static int take_block(struct tower_flac_pages *pages) {
-    size_t n = pages->block_left < pages->held_bytes ? pages->block_left : pages->held_bytes;
+    size_t n = block_bytes_held(pages);
     if (pages->is_comment) {
         size_t room = BLOCK_HEAD_BYTES + COMMENT_BYTES_MAX - pages->comment_bytes;
         size_t kept = n < room ? n : room;

@@ -18,7 +18,7 @@ struct tower_stream_head {
     struct tower_ogg_pages *ogg; /* NULL: it is not Ogg, nor made so */
 
     struct tower_flac_pages *flac; /* NULL: it is not FLAC without Ogg */
-    bool is_known;                 /* that it is so: its first byte has come */
+    bool has_begun;                /* that it is so is known by its first byte */
     const uint8_t *page;           /* made of it, and what of that is not taken up yet */
     size_t page_left;
 
@@ -63,16 +63,13 @@ void tower_stream_head_free(struct tower_stream_head *head) {
 
 /* ---- FLAC ---- */
 
-/* Some call FLAC so that is in Ogg already. */
-static bool is_flac(struct tower_stream_head *head, const uint8_t *at, size_t left) {
-    if (head->flac && !head->is_known && left > 0) {
-        head->is_known = true;
-        if (*at == OGG_BEGIN) {
-            tower_flac_pages_free(head->flac);
-            head->flac = NULL;
-        }
+/* Some call that FLAC which is in Ogg already. */
+static void begin_flac(struct tower_stream_head *head, uint8_t first) {
+    head->has_begun = true;
+    if (first == OGG_BEGIN) {
+        tower_flac_pages_free(head->flac);
+        head->flac = NULL;
     }
-    return head->flac;
 }
 
 static int take_flac(struct tower_stream_head *head, const uint8_t **at, size_t *left,
@@ -114,7 +111,9 @@ static size_t take_matroska(struct tower_stream_head *head, const uint8_t *data,
 
 int tower_stream_head_take(struct tower_stream_head *head, const uint8_t **at, size_t *left,
                            struct tower_stream_piece *ret_piece) {
-    if (is_flac(head, *at, *left))
+    if (head->flac && !head->has_begun && *left > 0)
+        begin_flac(head, **at);
+    if (head->flac)
         return take_flac(head, at, left, ret_piece);
     if (head->ogg)
         return tower_ogg_pages_take(head->ogg, at, left, ret_piece);
