@@ -116,13 +116,13 @@ static bool is_connection(int fd) {
 }
 
 /* Bring the listener to where it is now, if it is the one that its worker sent to last: to how it
- * was before that send, and on by what the kernel took of it. Where the worker had noted all that
- * already, it comes to the same. */
+ * was before that send, and on by what the kernel took of it. Not where the worker had noted all
+ * that: the titles that went out with it may be forgotten by now. */
 static bool redo_send(struct tower_listener *listener, const struct tower_listener_undo *undo,
                       const struct tower_titles *titles) {
     uint64_t wire_bytes;
     int error = tower_wire_bytes(listener->fd, &wire_bytes);
-    if (error == -EOPNOTSUPP)
+    if (error == -EOPNOTSUPP || (error == 0 && wire_bytes == listener->wire_bytes))
         return true;
     if (error < 0 || wire_bytes < undo->wire_bytes || undo->attempted_bytes > ATTEMPTED_MAX ||
         wire_bytes - undo->wire_bytes > undo->attempted_bytes || !tower_icy_is_sound(&undo->icy))

@@ -19,7 +19,8 @@
 
 /* How a listener was before the send that its worker did last, or is in the middle of. Of a worker
  * that was killed nobody can say whether it had come to note what that send has done; so whoever
- * goes on with the listener begins from here, and asks the kernel how far it got. */
+ * goes on with the listener asks the kernel how far it got, and begins from here if the listener
+ * does not say as much. */
 struct tower_listener_undo {
     uint32_t place; /* or TOWER_LISTENER_NONE; stored last */
     uint32_t generation;

@@ -337,6 +337,34 @@ static void a_send_that_was_not_noted_is_not_done_twice(void **state) {
     }
 }
 
+/* Its block was of a title that is forgotten by now: how long it was can only be read there. */
+static void a_send_that_was_noted_is_not_done_again(void **state) {
+    (void)state;
+    enum { SENT_STREAM = TOWER_ICY_METAINT + 100, BLOCK = 33 };
+    static const uint8_t block[BLOCK] = {(BLOCK - 1) / 16};
+    struct station station = make_station(2, 1);
+    struct tower_listener_table table = make_table(2);
+    for (int i = 0; i < 50; i++)
+        (void)publish(&station);
+    struct left_client left = leave_client(&table, 0);
+    struct tower_listener *listener = &table.places[left.place];
+    listener->wants_titles = 1;
+    leave_undo(&table, left.place, 20000);
+    send_unnoted(&station, &left, 0, TOWER_ICY_METAINT);
+    assert_int_equal(send(left.server, block, sizeof block, 0), sizeof block);
+    send_unnoted(&station, &left, TOWER_ICY_METAINT, 100);
+    listener->cursor = SENT_STREAM;
+    listener->icy.until_block = TOWER_ICY_METAINT - 100;
+    listener->wire_bytes += SENT_STREAM + BLOCK;
+    assert_adoption(adopt(&station, &table), 1, 0, 0, 0);
+    listener = tower_fanout_at(station.fanout, 0);
+    assert_int_equal(listener->cursor, SENT_STREAM);
+    assert_int_equal(listener->icy.until_block, TOWER_ICY_METAINT - 100);
+    assert_int_equal(tower_fanout_start(station.fanout), 0);
+    close(left.client.fd);
+    end_station(&station);
+}
+
 static void a_record_of_another_listener_means_nothing(void **state) {
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
@@ -500,6 +528,7 @@ int main(void) {
         cmocka_unit_test(who_is_ahead_of_the_air_is_moved_to_its_end),
         cmocka_unit_test(who_was_overrun_is_moved_when_it_is_served),
         cmocka_unit_test(a_send_that_was_not_noted_is_not_done_twice),
+        cmocka_unit_test(a_send_that_was_noted_is_not_done_again),
         cmocka_unit_test(a_record_of_another_listener_means_nothing),
         cmocka_unit_test(a_send_that_cannot_have_been_drops_its_listener),
         cmocka_unit_test(a_connection_without_accounting_stays_as_it_was_noted),

@@ -11,6 +11,7 @@
 
 #include "icy_reader.h"
 #include "killed_air.h"
+#include "title_history.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -22,10 +23,12 @@
 
 #define KILLS 300
 #define CLIENTS 10
-#define TITLE_FRAMES 37
+#define TITLE_FRAMES 97
 #define HEADER_BYTES 100
 #define RING_BYTES ((size_t)4 << 20)
 #define AHEAD_BYTES (RING_BYTES / 4)
+/* A title that is forgotten while it goes out is cut short, and this is about what comes whole. */
+_Static_assert(AHEAD_BYTES / (TITLE_FRAMES * 400) + 4 < TOWER_TITLES_KEPT, "none is forgotten");
 
 /* Between the test and its children. */
 struct shared {
