@@ -1,6 +1,8 @@
-"""What was made for Icecast sends to Tower: ffmpeg, curl, Liquidsoap, ezstream; and who may not."""
+"""What was made for Icecast sends to Tower: ffmpeg, curl, Liquidsoap, ezstream, darkice, BUTT; and who
+may not."""
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -38,6 +40,37 @@ server = 127.0.0.1
 port = {port}
 password = {password}
 mountPoint = live
+"""
+BUTT = """[main]
+server = tower
+srv_ent = tower
+num_of_srv = 1
+num_of_icy = 0
+song_update = 1
+song_path = {song}
+[audio]
+device = default
+samplerate = 48000
+bitrate = 128
+channel = 2
+codec = {codec}
+buffer_ms = 50
+resample_mode = 1
+[record]
+codec = mp3
+bitrate = 128
+samplerate = 48000
+channel = 2
+folder = {folder}/
+filename = never.mp3
+[tower]
+address = 127.0.0.1
+port = {port}
+password = {password}
+type = 1
+tls = 0
+mount = live
+usr = source
 """
 LIQUIDSOAP = """settings.server.telnet.set(false)
 settings.init.allow_root.set(true)
@@ -149,18 +182,56 @@ class TestSourceRequests(TowerTestCase):
         # libshout asks without a password first, which is no guess.
         self.assertEqual(self.server.status()["sources"]["refused_password"], 0)
 
-    @takes(15)
-    def test_darkice_goes_live_from_a_sound_card(self):
+    def play_into_a_sound_card(self):
         self.environment = {"HOME": self.folder, "XDG_RUNTIME_DIR": self.folder,
                             "PULSE_RUNTIME_PATH": self.path("run"),
                             "PULSE_STATE_PATH": self.path("state"),
                             "PULSE_SERVER": "unix:" + self.path("pulse")}
         self.start_pulse()
         self.play_tone(60)
+
+    @takes(15)
+    def test_darkice_goes_live_from_a_sound_card(self):
+        self.play_into_a_sound_card()
         with open(self.path("darkice.cfg"), "w", encoding="ascii") as file:
             file.write(DARKICE.format(port=self.server.port, password=PASSWORD))
         self.start("darkice", "-c", self.path("darkice.cfg"), environment=self.environment)
         self.assert_heard()
+
+    @takes(15)
+    def test_butt_goes_live_in_mp3(self):
+        self.butt("mp3")
+
+    @takes(15)
+    def test_butt_goes_live_in_flac(self):
+        self.butt("flac")
+
+    def butt(self, codec):
+        """It needs a screen, and takes its time: its first sound comes 1.5 s after its request."""
+        self.play_into_a_sound_card()
+        screen = self.start("Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24",
+                            "-nolisten", "tcp")
+        number = wait_until(lambda: screen.stdout().strip(), "there is a screen")
+        with open(self.path(".asoundrc"), "w", encoding="ascii") as file:
+            file.write("pcm.!default pulse\nctl.!default pulse\n")
+        with open(self.path("song.txt"), "w", encoding="utf-8") as file:
+            file.write("Caf\u00e9 at noon\n")
+        with open(self.path("buttrc"), "w", encoding="ascii") as file:
+            file.write(BUTT.format(port=self.server.port, password=PASSWORD, codec=codec,
+                                   folder=self.folder, song=self.path("song.txt")))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        client = self.start("butt", "-p", port, "-c", self.path("buttrc"),
+                            environment={**self.environment, "DISPLAY": ":" + number,
+                                         "PULSE_SOURCE": "desk.monitor"})
+        wait_until(lambda: subprocess.run(["butt", "-p", port, "-S"], check=False, timeout=30,
+                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                   .returncode == 0, "it takes commands", interval=0.1)
+        subprocess.run(["butt", "-p", port, "-s", "tower"], check=True, timeout=30)
+        self.assert_heard()
+        self.server.wait_status(lambda s: s["title"]["text"] == "Caf\u00e9 at noon", "its title is there")
+        client.kill(signal.SIGTERM)
+        self.wait_gone()
 
     def encoded(self, seconds, *words):
         path = self.path("song")
