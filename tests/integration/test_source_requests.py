@@ -207,7 +207,8 @@ class TestSourceRequests(TowerTestCase):
         self.butt("flac")
 
     def butt(self, codec):
-        """It needs a screen, and takes its time: its first sound comes 1.5 s after its request."""
+        """It needs a screen, and takes its time: its first sound comes 1.5 s after its request. One
+        that is set to connect as it starts crashes now and then, on a mutex of its own."""
         self.play_into_a_sound_card()
         screen = self.start("Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24",
                             "-nolisten", "tcp")
