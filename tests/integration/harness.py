@@ -219,13 +219,13 @@ class Server(Program):
 
     def get(self, path, method="GET"):
         """Returns (status, headers with lower-case names, body). Whom a dying worker leaves without
-        an answer asks again."""
+        an answer asks again; so does who asks while a worker goes on as the keeper that was killed."""
         while True:
             worker = self.worker
             try:
                 return self.get_once(path, method)
             except (ConnectionResetError, http.client.HTTPException):
-                if self.worker == worker:
+                if self.worker == worker and self.runs():
                     raise
 
     def get_once(self, path, method):
