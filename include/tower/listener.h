@@ -27,8 +27,8 @@ struct tower_icy {
 
 struct tower_listener {
     uint64_t cursor;      /* next byte of the stream it gets */
-    uint64_t wire_bytes;  /* that its socket has taken, with the response's header and all blocks:
-                           * noted last of a send */
+    uint64_t wire_bytes;  /* that its socket has taken, with the response's header and all blocks;
+                           * stored behind `cursor` and `icy`: they say as much */
     int64_t connected_ns; /* on the clock */
     int64_t progress_ns;  /* when it last took a byte */
     int32_t fd;           /* -1: the place is free */

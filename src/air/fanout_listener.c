@@ -154,7 +154,7 @@ static bool send_stream(struct tower_fanout *fanout, uint32_t place, struct iove
     if (listener->wants_titles)
         stream_bytes = tower_icy_advance(&listener->icy, woven, (size_t)sent);
     listener->cursor += stream_bytes;
-    /* Says that all before it is noted. */
+    /* Vouches for what is noted before it. */
     TOWER_LISTENER_IN_ORDER();
     listener->wire_bytes += (uint64_t)sent;
     listener->progress_ns = fanout->now_ns;

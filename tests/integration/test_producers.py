@@ -139,9 +139,13 @@ class TestProducers(TowerTestCase):
         one, two = status["producers"]["list"]
         self.assertEqual([one["on_air"], two["on_air"]], [True, False])
         self.assertEqual(two["pid"], os.getpid())
-        self.assertEqual(two["bytes"], 0, "the second is unread")
-        status = server.wait_status(lambda s: s["frames_by_origin"]["live"] == 380,
-                                    "every frame of both was on air")
+
+        def all_were_on_air(status):
+            by_id = {producer["id"]: producer for producer in status["producers"]["list"]}
+            if by_id.get(one["id"], {}).get("on_air"):
+                self.assertEqual(by_id[two["id"]]["bytes"], 0, "the second is unread until then")
+            return status["frames_by_origin"]["live"] == 380
+        status = server.wait_status(all_were_on_air, "every frame of both was on air")
         self.assertEqual(status["frames_by_origin"]["grace"], grace, "no silence between the two")
         listener.wait_more_frames(20)
         heard = sound.mono(sound.decode(listener.hang_up(), self.folder))

@@ -13,13 +13,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define NUMBERED_BYTES_MIN 400
 #define NUMBERED_BYTES_MAX 460
 #define NUMBERED_HEAD_BYTES 8
 #define RECEIVE_LIMIT_MS 30000
 
 /* Frames differ in size, as those of 44.1 kHz do, so that boundaries are at odd places. */
 static inline size_t numbered_bytes(uint32_t number) {
-    return 400 + number * 7 % 61;
+    return NUMBERED_BYTES_MIN + number * 7 % 61;
 }
 
 static inline uint8_t numbered_byte(uint32_t number, size_t place) {

@@ -23,12 +23,14 @@
 
 #define KILLS 300
 #define CLIENTS 10
-#define TITLE_FRAMES 97
+#define TITLE_FRAMES 37
 #define HEADER_BYTES 100
 #define RING_BYTES ((size_t)4 << 20)
-#define AHEAD_BYTES (RING_BYTES / 4)
+/* Of what all have read; as much again a worker can have sent and not noted. */
+#define AHEAD_BYTES (RING_BYTES / 32)
 /* A title that is forgotten while it goes out is cut short, and this is about what comes whole. */
-_Static_assert(AHEAD_BYTES / (TITLE_FRAMES * 400) + 4 < TOWER_TITLES_KEPT, "none is forgotten");
+_Static_assert(2 * AHEAD_BYTES / (TITLE_FRAMES * NUMBERED_BYTES_MIN) + 2 < TOWER_TITLES_KEPT,
+               "none is forgotten");
 
 /* Between the test and its children. */
 struct shared {
